@@ -1,0 +1,21 @@
+/*
+ * clock: monotonic time.  See clock.h.
+ */
+#include "common/clock.h"
+
+#include <time.h>
+
+uint64_t
+clock_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000 + 1;
+}
+
+uint64_t
+clock_ms(void)
+{
+	return clock_us() / 1000 + 1;
+}
