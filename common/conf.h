@@ -1,0 +1,159 @@
+/*
+ * conf: the configuration of a node.
+ *
+ * Owns:    every string and list in it.
+ * Process: any.  The master reads file, environment and command line; a child reads the text that
+ *          the master printed.
+ * Layer:   common.  Uses err, publication, sock, utf8; libyaml.
+ *
+ * One table (conf_table.c) holds for each option its key, type, default, range, unit, whether a
+ * reload can change it, and one line of help.  Loading, checking, printing, the environment, the
+ * help and the shipped etc/fanfare.yaml are all made from it.
+ */
+#ifndef COMMON_CONF_H
+#define COMMON_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/err.h"
+
+struct conf_list {
+	char **item;
+	size_t n;
+};
+
+/* Who may do a thing on a channel. */
+enum conf_who {
+	CONF_NOBODY = 0,
+	CONF_ANYONE = 1,
+};
+
+/* One entry of `channels`; the first whose glob matches a channel applies. */
+struct conf_rule {
+	char *match;   /* glob as fnmatch(3) has it: * ? [...] */
+	int subscribe; /* enum conf_who, default anyone */
+	int publish;   /* enum conf_who, default nobody */
+};
+
+struct conf_rules {
+	struct conf_rule *item;
+	size_t n;
+};
+
+/* Times are in milliseconds, sizes in bytes. */
+struct conf {
+	int64_t workers; /* 0: one per core */
+	struct {
+		struct conf_list public_addrs;
+		struct conf_list internal;
+		int64_t backlog;
+	} listen;
+	struct {
+		char *url; /* "": the memory engine */
+		char *prefix;
+		int64_t connect_timeout;
+		int64_t timeout;
+		int64_t canary;
+		int64_t queue;
+	} redis;
+	struct {
+		char *key; /* "": none */
+	} api;
+	struct conf_list origins; /* empty: same host */
+	struct {
+		bool enabled;
+	} demo;
+	struct {
+		int level; /* enum log_level */
+	} log;
+	struct {
+		int64_t message;
+		int64_t fragments;
+		int64_t assemble;
+		int64_t head;
+		int64_t fields;
+		int64_t handshake;
+		int64_t idle;
+		int64_t body;
+		int64_t ping_interval;
+		int64_t pong_timeout;
+		int64_t close;
+		int64_t queue;
+		int64_t stall;
+		int64_t sndbuf;
+		int64_t subscriptions;
+		int64_t channel_name;
+		int64_t commands;
+		int64_t commands_burst;
+		int64_t connections; /* 0: 90 % of nofile */
+		int64_t link_queue;
+	} limits;
+	struct conf_rules channels;
+};
+
+/* The defaults.  NULL: no memory. */
+struct conf *conf_new(void);
+void conf_free(struct conf *c);
+
+/*
+ * Each of these reads options into c, later ones over earlier ones, and writes one line per error
+ * to err, as "FILE:LINE: message" where there is a file.  FAN_EINVAL if there was any.
+ *
+ * Unknown keys are named with the nearest valid one; wrong types and values out of range with what
+ * is allowed.  A list that is given replaces the one before it.  After an error, FAN_ENOMEM
+ * included, c holds a mixture: fit to look for more errors with, and for conf_free.
+ */
+/* path "-" is standard input. */
+FAN_NODISCARD int conf_load_file(struct conf *c, const char *path, FILE *err);
+/* name stands for the text in messages. */
+FAN_NODISCARD int conf_load_text(
+    struct conf *c, const char *name, const char *text, size_t n, FILE *err);
+/*
+ * "key=value".  The value is taken as it is, without the white space around it, or as YAML has it
+ * where it stands in quotes; lists are written "a, b" or "[a, b]", and `channels` is YAML.
+ */
+FAN_NODISCARD int conf_set(struct conf *c, const char *assignment, FILE *err);
+/*
+ * FANFARE_LISTEN_PUBLIC and the like: the key in upper case with "_" for ".", the value as
+ * conf_set takes it.  Unknown FANFARE_ names are errors, but for those that container schedulers
+ * add for a service named fanfare (FANFARE_SERVICE_*, FANFARE_PORT, FANFARE_PORT_*).
+ */
+FAN_NODISCARD int conf_load_env(struct conf *c, char *const *env, FILE *err);
+
+/*
+ * What cannot be said of one option alone: addresses that cannot be parsed, an internal listener
+ * that is not loopback without api.key, a pong_timeout not shorter than the ping_interval, and so
+ * on.  The syntax of redis.url is the engine's to check.  Sizes are not compared: raising
+ * limits.message alone is allowed, and so every queue must let one message of that size wait,
+ * whatever its own limit says.
+ */
+FAN_NODISCARD int conf_check(const struct conf *c, FILE *err);
+
+/*
+ * Prints the effective configuration as YAML that conf_load_text reads back to the same.
+ * secrets: false prints "(set)" in place of a secret, or of the password in a URL.
+ */
+void conf_print(const struct conf *c, FILE *out, bool secrets);
+/* `fanfare help config`: every option with type, default, range, unit, reload, help. */
+void conf_print_help(FILE *out);
+/* etc/fanfare.yaml: every option with its default, commented out, with its help. */
+void conf_print_example(FILE *out);
+
+/* Visits every option, for tests and tools.  Returns NULL past the last. */
+struct conf_option_info {
+	const char *key, *type, *unit, *help;
+	int64_t min, max; /* of a number; of a string's bytes; of a list's items */
+	bool reloadable, secret;
+};
+const struct conf_option_info *conf_option(size_t i);
+
+/*
+ * The rule for a channel (name NUL-terminated), never NULL: where no rule is configured or none
+ * matches, a rule that lets anyone subscribe and no client publish.
+ */
+const struct conf_rule *conf_rule_for(const struct conf *c, const char *channel);
+
+#endif

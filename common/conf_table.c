@@ -1,0 +1,297 @@
+/*
+ * conf_table: the table of all options.  See conf_table.h.
+ *
+ * A new option is one line here and its field in struct conf or struct conf_rule.
+ */
+#include "common/conf_table.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#define N_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+#define RELOAD 1 /* a reload can change it */
+#define SECRET 2 /* never printed */
+#define URL 4    /* of a secret the password alone is one */
+
+/* clang-format off */
+#define OPT(strct, kind, kind_name, field, name, dflt, lo, hi, what, flags, list, text) { \
+	.info = { \
+		.key = (name), \
+		.type = (kind_name), \
+		.unit = (what), \
+		.help = (text), \
+		.min = (lo), \
+		.max = (hi), \
+		.reloadable = ((flags) & RELOAD) != 0, \
+		.secret = ((flags) & SECRET) != 0, \
+	}, \
+	.offset = offsetof(struct strct, field), \
+	.def = (dflt), \
+	.words = (list), \
+	.type = (kind), \
+	.url = ((flags) & URL) != 0, \
+}
+/* clang-format on */
+
+#define INTEGER(field, name, dflt, lo, hi, what, flags, text)                                      \
+	OPT(conf, CONF_INTEGER, "integer", field, name, dflt, lo, hi, what, flags, NULL, text)
+#define SIZE(field, name, dflt, lo, hi, flags, text)                                               \
+	OPT(conf, CONF_SIZE, "size", field, name, dflt, lo, hi, "bytes", flags, NULL, text)
+#define DURATION(field, name, dflt, lo, hi, flags, text)                                           \
+	OPT(conf, CONF_DURATION, "duration", field, name, dflt, lo, hi, "ms", flags, NULL, text)
+#define BOOLEAN(field, name, dflt, flags, text)                                                    \
+	OPT(conf, CONF_BOOLEAN, "boolean", field, name, dflt, 0, 1, NULL, flags, NULL, text)
+#define STRING(strct, field, name, dflt, lo, hi, flags, text)                                      \
+	OPT(strct, CONF_STRING, "string", field, name, dflt, lo, hi, "bytes", flags, NULL, text)
+#define ENUM(strct, field, name, dflt, list, flags, text)                                          \
+	OPT(strct, CONF_ENUM, "word", field, name, dflt, 0, N_OF(list) - 2, NULL, flags, list, text)
+#define LIST(field, name, dflt, hi, flags, text)                                                   \
+	OPT(conf, CONF_LIST, "list", field, name, dflt, 0, hi, "items", flags, NULL, text)
+#define RULES(field, name, hi, flags, text)                                                        \
+	OPT(conf, CONF_RULES, "rules", field, name, "", 0, hi, "items", flags, NULL, text)
+
+/* The order is that of enum log_level. */
+static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
+/* The order is that of enum conf_who. */
+static const char *const who[] = { "nobody", "anyone", NULL };
+
+static const struct conf_opt options[] = {
+	INTEGER(workers, "workers", "0", 0, 1024, "processes", 0,
+	    "Worker processes; 0: one for each core."),
+
+	LIST(listen.public_addrs, "listen.public", ":8080", 32, 0,
+	    "Addresses for clients, HOST:PORT; no host: all of this machine's addresses."),
+	LIST(listen.internal, "listen.internal", "127.0.0.1:8081", 32, 0,
+	    "Addresses for backends: publishing and health. Beyond loopback, api.key must be set."),
+	INTEGER(listen.backlog, "listen.backlog", "4096", 1, 65535, "connections", 0,
+	    "Connections that may wait for each worker to accept them; the kernel may allow "
+	    "fewer."),
+
+	STRING(conf, redis.url, "redis.url", "", 1, 4096, SECRET | URL,
+	    "The Redis server that joins the nodes to one broker; empty: this node stands alone."),
+	STRING(conf, redis.prefix, "redis.prefix", "fanfare:", 1, 128, 0,
+	    "What stands before a channel's name in Redis; clients reach no name without it."),
+	DURATION(redis.connect_timeout, "redis.connect_timeout", "1s", 10, 5 * MINUTE, 0,
+	    "Time to connect to Redis, and then to log in; after it the attempt starts anew."),
+	DURATION(redis.timeout, "redis.timeout", "4s", 10, 5 * MINUTE, 0,
+	    "Time for Redis to answer a command; after it the connection is made anew."),
+	DURATION(redis.canary, "redis.canary", "5s", 10, HOUR, 0,
+	    "How often a message is sent through Redis and awaited back, to find a dead link."),
+	SIZE(redis.queue, "redis.queue", "64MiB", 64 * KIB, 16 * GIB, 0,
+	    "Bytes of publications that may wait for the answer of Redis; those beyond are "
+	    "refused."),
+
+	STRING(conf, api.key, "api.key", "", 16, 1024, RELOAD | SECRET,
+	    "Key that a backend must show to publish over HTTP; empty: none is asked for."),
+
+	LIST(origins, "origins", "", 1000, RELOAD,
+	    "Web origins that may connect, such as https://*.example.com; none: the same host; *: "
+	    "all."),
+
+	BOOLEAN(demo.enabled, "demo.enabled", "false", 0,
+	    "Serves a page to try Fanfare with, at / of the public addresses."),
+
+	ENUM(
+	    conf, log.level, "log.level", "info", levels, RELOAD, "The least severe lines to log."),
+
+	SIZE(limits.message, "limits.message", "64KiB", 1, 64 * MIB, RELOAD,
+	    "The largest message, after decompression; a larger one from a client gets close code"
+	    " 1009."),
+	INTEGER(limits.fragments, "limits.fragments", "1024", 1, 1000000, "fragments", RELOAD,
+	    "The most fragments of one message from a client."),
+	DURATION(limits.assemble, "limits.assemble", "30s", 10, DAY, RELOAD,
+	    "Time from the first fragment of a message to its last."),
+	SIZE(limits.head, "limits.head", "8KiB", 256, MIB, RELOAD,
+	    "The largest head of an HTTP request; a larger one is answered with 431."),
+	INTEGER(limits.fields, "limits.fields", "64", 1, 256, "fields", RELOAD,
+	    "The most header fields of an HTTP request; more are answered with 431."),
+	DURATION(limits.handshake, "limits.handshake", "10s", 10, HOUR, RELOAD,
+	    "Time for a request's head to arrive, from the connection's first moment."),
+	DURATION(limits.idle, "limits.idle", "75s", 10, DAY, RELOAD,
+	    "Time that an HTTP connection is kept open without a request."),
+	SIZE(limits.body, "limits.body", "64KiB", 1, 64 * MIB, RELOAD,
+	    "The largest body of a request to publish; a larger one is answered with 413."),
+	DURATION(limits.ping_interval, "limits.ping_interval", "25s", 0, DAY, RELOAD,
+	    "How often a client is sent a ping, give or take a tenth; 0: never."),
+	DURATION(limits.pong_timeout, "limits.pong_timeout", "8s", 10, HOUR, RELOAD,
+	    "Time for a client to answer a ping; shorter than limits.ping_interval."),
+	DURATION(limits.close, "limits.close", "5s", 10, HOUR, RELOAD,
+	    "Time for a client to answer a close frame; after it the connection is cut."),
+	SIZE(limits.queue, "limits.queue", "1MiB", KIB, GIB, RELOAD,
+	    "Bytes that may wait for one slow client; one message of any allowed size always may."),
+	DURATION(limits.stall, "limits.stall", "10s", 10, DAY, RELOAD,
+	    "Time that a client for whom bytes wait may take none of them."),
+	SIZE(limits.sndbuf, "limits.sndbuf", "64KiB", 0, 64 * MIB, RELOAD,
+	    "The kernel's send buffer of one client; 0: as large as the kernel sees fit."),
+	INTEGER(limits.subscriptions, "limits.subscriptions", "128", 1, 1000000, "channels", RELOAD,
+	    "The most channels that one connection may be subscribed to."),
+	INTEGER(limits.channel_name, "limits.channel_name", "255", 1, 255, "bytes", RELOAD,
+	    "The longest name of a channel."),
+	INTEGER(limits.commands, "limits.commands", "50", 0, 1000000, "per second", RELOAD,
+	    "Commands and messages that one connection may send in the long run; 0: no limit."),
+	INTEGER(limits.commands_burst, "limits.commands_burst", "100", 1, 1000000, "commands",
+	    RELOAD,
+	    "Commands and messages that a connection may send at once before limits.commands "
+	    "holds."),
+	INTEGER(limits.connections, "limits.connections", "0", 0, 16777216, "connections", RELOAD,
+	    "The most connections of one worker; 0: 90 % of the files that it may open."),
+	SIZE(limits.link_queue, "limits.link_queue", "64MiB", 64 * KIB, 16 * GIB, 0,
+	    "Bytes that may wait between a worker and the hub; one message always may."),
+
+	RULES(channels, "channels", 1000, RELOAD,
+	    "Rules of who may do what; of those whose glob matches a channel's name the first "
+	    "applies."),
+};
+
+static const struct conf_opt rule_options[] = {
+	STRING(conf_rule, match, "match", NULL, 1, 255, RELOAD,
+	    "Names that it is for: * stands for any text, ? for one character, [a-z] for one of "
+	    "these."),
+	ENUM(conf_rule, subscribe, "subscribe", "anyone", who, RELOAD, "Who may subscribe."),
+	ENUM(conf_rule, publish, "publish", "nobody", who, RELOAD,
+	    "Which clients may publish; backends always may."),
+};
+
+const struct conf_table conf_options = { options, N_OF(options) };
+const struct conf_table conf_rule_options = { rule_options, N_OF(rule_options) };
+
+const struct conf_option_info *
+conf_option(size_t i)
+{
+	return i < conf_options.n ? &conf_options.opts[i].info : NULL;
+}
+
+const struct conf_opt *
+conf_table_find(const struct conf_table *t, const char *key)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (strcmp(t->opts[i].info.key, key) == 0)
+			return &t->opts[i];
+	return NULL;
+}
+
+size_t
+conf_key_group(const char *key)
+{
+	const char *dot = strrchr(key, '.');
+
+	return dot != NULL ? (size_t)(dot - key) : 0;
+}
+
+bool
+conf_table_is_group(const struct conf_table *t, const char *key)
+{
+	size_t n = strlen(key);
+
+	for (size_t i = 0; i < t->n; i++)
+		if (strncmp(t->opts[i].info.key, key, n) == 0 && t->opts[i].info.key[n] == '.')
+			return true;
+	return false;
+}
+
+#define NEAR_MAX 48 /* bytes of a key for which others are looked at */
+
+static char
+fold(char c)
+{
+	if (c == '-' || c == '.')
+		return '_';
+	return (char)tolower((unsigned char)c);
+}
+
+/*
+ * How many letters must be put in, taken out, replaced or swapped with their neighbour to make b
+ * of a.  Both are at most NEAR_MAX long.
+ */
+static size_t
+distance(const char *a, size_t an, const char *b, size_t bn)
+{
+	size_t rows[3][NEAR_MAX + 1];
+	size_t *before = rows[0], *last = rows[1], *row = rows[2];
+
+	for (size_t j = 0; j <= bn; j++)
+		last[j] = before[j] = j;
+	for (size_t i = 1; i <= an; i++) {
+		size_t *spare = before;
+
+		row[0] = i;
+		for (size_t j = 1; j <= bn; j++) {
+			char x = fold(a[i - 1]), y = fold(b[j - 1]);
+			size_t d = last[j - 1] + (x != y);
+
+			if (d > last[j] + 1)
+				d = last[j] + 1;
+			if (d > row[j - 1] + 1)
+				d = row[j - 1] + 1;
+			if (i > 1 && j > 1 && x == fold(b[j - 2]) && y == fold(a[i - 2]) &&
+			    d > before[j - 2] + 1)
+				d = before[j - 2] + 1;
+			row[j] = d;
+		}
+		before = last;
+		last = row;
+		row = spare;
+	}
+	return last[bn];
+}
+
+const struct conf_opt *
+conf_table_nearest(const struct conf_table *t, const char *key, size_t *group_len)
+{
+	const char *dot = strrchr(key, '.');
+	const char *tail = dot != NULL ? dot + 1 : key;
+	size_t n = strlen(key), tail_len = strlen(tail);
+	/* Farther than this is no likeness; the group is not counted, as it is mostly right. */
+	size_t best = tail_len < 4 ? 2 : tail_len < 6 ? 3 : 4;
+	const struct conf_opt *found = NULL, *same_tail = NULL;
+
+	if (group_len != NULL)
+		*group_len = 0;
+	if (n == 0 || n > NEAR_MAX)
+		return NULL;
+	for (size_t i = 0; i < t->n; i++) {
+		const char *other = t->opts[i].info.key;
+		size_t group = conf_key_group(other);
+		size_t d = distance(key, n, other, strlen(other));
+
+		if (d < best) {
+			best = d;
+			found = &t->opts[i];
+			if (group_len != NULL)
+				*group_len = 0;
+		}
+		if (group_len == NULL || group == 0)
+			continue;
+		if (same_tail == NULL && strlen(other + group + 1) == tail_len &&
+		    distance(tail, tail_len, other + group + 1, tail_len) == 0)
+			same_tail = &t->opts[i];
+		if ((d = distance(key, n, other, group)) < best) {
+			best = d;
+			found = &t->opts[i];
+			*group_len = group;
+		}
+	}
+	/* Otherwise it may be a right name in a wrong place. */
+	return found != NULL ? found : same_tail;
+}
+
+const char *
+conf_env_name(char out[CONF_ENV_SIZE], const char *key)
+{
+	size_t n = sizeof(CONF_ENV_PREFIX) - 1;
+
+	memcpy(out, CONF_ENV_PREFIX, n);
+	for (; *key != '\0' && n < CONF_ENV_SIZE - 1; key++)
+		out[n++] = (char)toupper((unsigned char)fold(*key));
+	out[n] = '\0';
+	return out;
+}
