@@ -1,0 +1,232 @@
+/*
+ * channel: the channels that this worker's sessions have, and who is in them.  See channel.h.
+ */
+#include "worker/core/channel.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/block.h"
+#include "common/log.h"
+#include "worker/uplink.h"
+
+#define GROUPS_MAX 255
+
+static const void *
+channel_key(const void *object, size_t *len)
+{
+	const struct channel *c = object;
+
+	*len = c->len;
+	return c->name;
+}
+
+void
+channels_init(struct channels *t, struct uplink *u)
+{
+	t->uplink = u;
+	t->live = 0;
+	t->asks = 0;
+	map_init(&t->map, channel_key);
+	TAILQ_INIT(&t->dirty);
+}
+
+void
+channels_fini(struct channels *t)
+{
+	assert(map_count(&t->map) == 0);
+	map_fini(&t->map);
+}
+
+struct channel *
+channel_find(const struct channels *t, const char *name, size_t len)
+{
+	return map_get(&t->map, name, len);
+}
+
+/* The hub will be asked again when its link is made anew, so a failure here only delays. */
+static void
+ask_hub(struct channel *c)
+{
+	int err;
+
+	c->ask = ++c->table->asks;
+	err = uplink_subscribe(c->table->uplink, c->name, c->len, c->ask);
+	if (err != 0 && err != FAN_EDOWN)
+		log_warnx("channel=%s subscribe: %s", c->name, fan_strerror(err));
+}
+
+static struct channel *
+channel_new(struct channels *t, const char *name, size_t len)
+{
+	struct channel *c = calloc(1, sizeof(*c) + len + 1);
+
+	if (c == NULL)
+		return NULL;
+	c->table = t;
+	c->len = (uint8_t)len;
+	memcpy(c->name, name, len);
+	if (map_put(&t->map, c) != 0) {
+		free(c);
+		return NULL;
+	}
+	ask_hub(c);
+	return c;
+}
+
+static void
+channel_free(struct channel *c)
+{
+	struct channels *t = c->table;
+	size_t i;
+
+	(void)map_del(&t->map, c->name, c->len);
+	if (c->dirty)
+		TAILQ_REMOVE(&t->dirty, c, dirty_link);
+	if (c->live)
+		t->live--;
+	uplink_unsubscribe(t->uplink, c->name, c->len);
+	for (i = 0; i < c->ngroups; i++) {
+		block_unref(c->groups[i].block);
+		free(c->groups[i].subs);
+	}
+	free(c->groups);
+	free(c);
+}
+
+int
+channel_join(struct channels *t, const char *name, size_t len, struct sub *sub)
+{
+	struct channel *c = channel_find(t, name, len);
+
+	if (c == NULL) {
+		c = channel_new(t, name, len);
+		if (c == NULL)
+			return FAN_ENOMEM;
+	}
+	sub->channel = c;
+	c->subs++;
+	if (c->live) {
+		sub->state = SUB_READY;
+		return 0;
+	}
+	sub->state = SUB_WAITING;
+	sub->u.wait.next = c->waiting;
+	sub->u.wait.prev = &c->waiting;
+	if (c->waiting != NULL)
+		c->waiting->u.wait.prev = &sub->u.wait.next;
+	c->waiting = sub;
+	return FAN_EAGAIN;
+}
+
+/* The channel's group of a variant, made where there is none; NULL: no memory. */
+static struct group *
+group_of(struct channel *c, const struct variant *v)
+{
+	struct group *g;
+	size_t i;
+
+	for (i = 0; i < c->ngroups; i++) {
+		if (c->groups[i].variant == v)
+			return &c->groups[i];
+	}
+	if (c->ngroups == GROUPS_MAX)
+		return NULL;
+	g = reallocarray(c->groups, (size_t)c->ngroups + 1, sizeof(*g));
+	if (g == NULL)
+		return NULL;
+	c->groups = g;
+	g += c->ngroups++;
+	memset(g, 0, sizeof(*g));
+	g->variant = v;
+	return g;
+}
+
+int
+channel_attach(struct sub *sub, const struct variant *v)
+{
+	struct group *g = group_of(sub->channel, v);
+
+	assert(sub->state == SUB_READY);
+	if (g == NULL)
+		return FAN_ENOMEM;
+	if (g->n == g->cap) {
+		uint32_t cap = g->cap == 0 ? 1 : g->cap * 2;
+		struct sub **subs = reallocarray(g->subs, cap, sizeof(struct sub *));
+
+		if (subs == NULL)
+			return FAN_ENOMEM;
+		g->subs = subs;
+		g->cap = cap;
+	}
+	sub->u.place.index = g->n;
+	/* What is in the block was published before it came. */
+	sub->u.place.from = g->block == NULL ? 0 : (uint32_t)g->block->len;
+	sub->group = (uint8_t)(g - sub->channel->groups);
+	sub->state = SUB_ATTACHED;
+	g->subs[g->n++] = sub;
+	return 0;
+}
+
+static void
+unwait(struct sub *sub)
+{
+	*sub->u.wait.prev = sub->u.wait.next;
+	if (sub->u.wait.next != NULL)
+		sub->u.wait.next->u.wait.prev = sub->u.wait.prev;
+}
+
+void
+channel_leave(struct sub *sub)
+{
+	struct channel *c = sub->channel;
+
+	if (sub->state == SUB_WAITING) {
+		unwait(sub);
+	} else if (sub->state == SUB_ATTACHED) {
+		struct group *g = &c->groups[sub->group];
+		struct sub *last = g->subs[--g->n];
+
+		g->subs[sub->u.place.index] = last;
+		last->u.place.index = sub->u.place.index;
+	}
+	sub->channel = NULL;
+	if (--c->subs == 0)
+		channel_free(c);
+}
+
+struct sub *
+channel_take_waiting(struct channel *c)
+{
+	struct sub *sub = c->waiting;
+
+	if (sub != NULL) {
+		unwait(sub);
+		sub->state = SUB_READY;
+	}
+	return sub;
+}
+
+void
+channels_lost(struct channels *t)
+{
+	struct channel *c;
+	size_t pos = 0;
+
+	while ((c = map_next(&t->map, &pos)) != NULL) {
+		c->lost = c->lost || c->live;
+		c->live = false;
+	}
+	t->live = 0;
+}
+
+void
+channels_announce(struct channels *t)
+{
+	struct channel *c;
+	size_t pos = 0;
+
+	while ((c = map_next(&t->map, &pos)) != NULL)
+		ask_hub(c);
+}

@@ -1,0 +1,111 @@
+/*
+ * channel: the channels that this worker's sessions have, and who is in them.
+ *
+ * Owns:    the channels, their arrays of subscribers and the blocks of the current loop pass.  A
+ *          struct sub belongs to its session.
+ * Process: workers.
+ * Layer:   worker/core, lowest.  Uses uplink, common.  Knows nothing of sessions.
+ *
+ * A channel exists while it has a sub.  States: PENDING (the hub was or will be asked) -> LIVE
+ * (every message accepted from now on comes here) -> PENDING again when the hub is lost.
+ *
+ * A sub waits until its channel is live, then it is attached to the group of its variant: all
+ * subscribers who get the same bytes.  A message is encoded once for each group.
+ */
+#ifndef WORKER_CORE_CHANNEL_H
+#define WORKER_CORE_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/err.h"
+#include "common/map.h"
+
+struct block;
+struct session;
+struct uplink;
+struct variant;
+
+enum sub_state {
+	SUB_WAITING,  /* for the channel to be live; in the channel's list */
+	SUB_READY,    /* the channel was live; not attached yet */
+	SUB_ATTACHED, /* in its group's array */
+};
+
+/* One session in one channel. */
+struct sub {
+	struct session *session;
+	struct channel *channel;
+	struct sub *next; /* of the same session */
+	union {
+		struct {
+			struct sub *next;
+			struct sub **prev;
+		} wait;
+		struct {
+			uint32_t index; /* in the group's array */
+			uint32_t from;  /* where its part of the group's block begins */
+		} place;
+	} u;
+	uint8_t state;
+	uint8_t group;
+};
+
+/* The subscribers who get the same bytes. */
+struct group {
+	const struct variant *variant;
+	struct block *block; /* what is due in this pass; NULL or empty: nothing */
+	struct sub **subs;
+	uint32_t n, cap;
+};
+
+struct channel {
+	struct channels *table;
+	TAILQ_ENTRY(channel) dirty_link; /* while a group's block holds something */
+	struct sub *waiting;
+	struct group *groups;
+	uint32_t subs; /* waiting, ready and attached */
+	uint32_t ask;  /* the id of the last question to the hub; older answers do not count */
+	bool live;
+	bool lost; /* was live before the hub was lost */
+	bool dirty;
+	uint8_t ngroups;
+	uint8_t len;
+	char name[]; /* NUL-terminated */
+};
+
+struct channels {
+	struct uplink *uplink;
+	struct map map;
+	TAILQ_HEAD(channel_list, channel) dirty;
+	uint64_t live; /* channels that are live */
+	uint32_t asks; /* questions to the hub so far */
+};
+
+void channels_init(struct channels *t, struct uplink *u);
+/* Every sub must be gone. */
+void channels_fini(struct channels *t);
+
+struct channel *channel_find(const struct channels *t, const char *name, size_t len);
+
+/*
+ * Puts sub, whose session is set, into the channel of this name, and asks the hub where the channel
+ * is new.  0: it is live, the sub is READY.  FAN_EAGAIN: the sub WAITS.  FAN_ENOMEM.
+ */
+FAN_NODISCARD int channel_join(struct channels *t, const char *name, size_t len, struct sub *sub);
+/* Attaches a READY sub: it gets every message that is published from now on.  FAN_ENOMEM. */
+FAN_NODISCARD int channel_attach(struct sub *sub, const struct variant *v);
+/* Takes a sub out, in any state.  The channel goes with its last sub. */
+void channel_leave(struct sub *sub);
+
+/* Takes the first waiting sub as READY; NULL when none waits. */
+struct sub *channel_take_waiting(struct channel *c);
+
+/* The hub is gone: no channel is live. */
+void channels_lost(struct channels *t);
+/* The hub is back: asks for every channel. */
+void channels_announce(struct channels *t);
+
+#endif

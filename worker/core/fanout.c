@@ -1,0 +1,217 @@
+/*
+ * fanout: from the hub's link to the subscribers' sockets.  See fanout.h.
+ */
+#include "worker/core/fanout.h"
+
+#include "common/block.h"
+#include "common/ipc_msg.h"
+#include "common/log.h"
+#include "worker/core/channel.h"
+#include "worker/core/session.h"
+
+/* A block is kept for the next pass up to this size, so that small messages need no allocation. */
+#define BLOCK_KEEP ((size_t)16 * 1024)
+/* Offsets inside a block are 32 bits wide; a block this long leaves before its pass ends. */
+#define BLOCK_LONG ((size_t)128 * 1024 * 1024)
+#define HEAD_ROOM 64
+
+static void
+flush_group(struct group *g)
+{
+	struct block *b = g->block;
+	uint32_t i;
+
+	for (i = 0; i < g->n; i++) {
+		struct sub *sub = g->subs[i];
+		struct session *s = sub->session;
+
+		if (b->len > sub->u.place.from)
+			s->transport->send_block(
+			    s->t, b, sub->u.place.from, b->len - sub->u.place.from);
+		sub->u.place.from = 0;
+	}
+	if (b->refs == 1 && b->cap <= BLOCK_KEEP) {
+		b->len = 0;
+		return;
+	}
+	block_unref(b);
+	g->block = NULL;
+}
+
+static void
+flush_channel(struct core *core, struct channel *c)
+{
+	size_t i;
+
+	TAILQ_REMOVE(&core->channels.dirty, c, dirty_link);
+	c->dirty = false;
+	for (i = 0; i < c->ngroups; i++) {
+		if (c->groups[i].block != NULL && c->groups[i].block->len > 0)
+			flush_group(&c->groups[i]);
+	}
+}
+
+void
+fanout_flush(void *arg)
+{
+	struct core *core = arg;
+	struct channel *c;
+
+	while ((c = TAILQ_FIRST(&core->channels.dirty)) != NULL)
+		flush_channel(core, c);
+}
+
+static void
+gap_channel(const struct channel *c)
+{
+	size_t i;
+	uint32_t j;
+
+	for (i = 0; i < c->ngroups; i++) {
+		const struct group *g = &c->groups[i];
+
+		for (j = 0; j < g->n; j++) {
+			struct session *s = g->subs[j]->session;
+
+			if (s->dialect->on_gap != NULL)
+				s->dialect->on_gap(s, g->subs[j]);
+		}
+	}
+}
+
+/* Encodes for one group.  Without memory its subscribers miss the message, and are told. */
+static int
+encode(struct group *g, const struct publication *p)
+{
+	if (g->block == NULL)
+		g->block = block_new(p->len + HEAD_ROOM);
+	if (g->block == NULL)
+		return FAN_ENOMEM;
+	return g->variant->encode(&g->block, p);
+}
+
+static void
+on_message(void *arg, const struct ipc_msg *m)
+{
+	struct core *core = arg;
+	struct channel *c = channel_find(&core->channels, m->channel, m->channel_len);
+	struct publication p = { .channel = c, .kind = m->kind, .data = m->data, .len = m->len };
+	bool lost = false;
+	size_t i;
+
+	if (c == NULL)
+		return; /* its last subscriber left while the message was under way */
+	for (i = 0; i < c->ngroups; i++) {
+		struct group *g = &c->groups[i];
+
+		if (g->n == 0)
+			continue;
+		if (g->block != NULL && g->block->len > BLOCK_LONG)
+			flush_group(g);
+		if (encode(g, &p) != 0)
+			lost = true;
+	}
+	if (!c->dirty) {
+		c->dirty = true;
+		TAILQ_INSERT_TAIL(&core->channels.dirty, c, dirty_link);
+	}
+	if (lost) {
+		log_errx("channel=%s a message of %zu bytes was lost: no memory", c->name, m->len);
+		gap_channel(c);
+	}
+}
+
+static void
+on_subscribed(void *arg, const char *name, size_t len, uint32_t id, int status)
+{
+	struct core *core = arg;
+	struct channel *c = channel_find(&core->channels, name, len);
+	struct sub *sub;
+
+	/* The answer to a question that was taken back says nothing of the one after it. */
+	if (c == NULL || c->ask != id)
+		return;
+	if (status == 0 && !c->live) {
+		c->live = true;
+		core->channels.live++;
+		if (c->lost) {
+			c->lost = false;
+			gap_channel(c);
+		}
+	}
+	/* The channel goes with its last sub, and on_live may end the session that has it. */
+	while ((c = channel_find(&core->channels, name, len)) != NULL &&
+	    (sub = channel_take_waiting(c)) != NULL) {
+		struct session *s = sub->session;
+
+		if (s->started)
+			s->dialect->on_live(s, sub, status);
+		else
+			s->transport->live(s->t, status);
+	}
+}
+
+static void
+on_gap(void *arg, const char *name, size_t len)
+{
+	struct core *core = arg;
+	struct channel *c;
+	size_t pos = 0;
+
+	/* What came before the gap goes out before it is told. */
+	fanout_flush(core);
+	if (len > 0) {
+		c = channel_find(&core->channels, name, len);
+		if (c != NULL)
+			gap_channel(c);
+		return;
+	}
+	while ((c = map_next(&core->channels.map, &pos)) != NULL)
+		gap_channel(c);
+}
+
+static uint64_t
+on_count(void *arg, const char *name, size_t len)
+{
+	const struct core *core = arg;
+	const struct channel *c = channel_find(&core->channels, name, len);
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; c != NULL && i < c->ngroups; i++)
+		n += c->groups[i].n;
+	return n;
+}
+
+static void
+on_up(void *arg)
+{
+	struct core *core = arg;
+
+	channels_announce(&core->channels);
+	core_release_held(core);
+}
+
+static void
+on_down(void *arg)
+{
+	struct core *core = arg;
+
+	channels_lost(&core->channels);
+}
+
+static void
+on_drained(void *arg)
+{
+	core_release_held(arg);
+}
+
+const struct uplink_handler fanout_uplink_handler = {
+	.up = on_up,
+	.down = on_down,
+	.subscribed = on_subscribed,
+	.message = on_message,
+	.gap = on_gap,
+	.count = on_count,
+	.drained = on_drained,
+};

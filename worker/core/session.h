@@ -1,0 +1,161 @@
+/*
+ * session: one client, whatever protocol it speaks: its subscriptions and its right to publish.
+ *
+ * Owns:    its subs, and what its dialect keeps for it.
+ * Process: workers.
+ * Layer:   worker/core.  Uses channel, uplink, common/conf.  Knows no wire format: below it lies a
+ *          transport, above it a dialect, each behind a vtable that is declared here.
+ *
+ * Life: session_new (opening: subscriptions may be begun) -> session_start (messages flow) -> session_free, by whoever owns the transport, as the last thing.
+ */
+#ifndef WORKER_CORE_SESSION_H
+#define WORKER_CORE_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/err.h"
+#include "common/publication.h"
+#include "worker/core/channel.h"
+#include "worker/net/deadline.h"
+#include "worker/uplink.h"
+
+struct block;
+struct conf;
+struct conf_rule;
+struct session;
+struct unsent;
+
+/* A publication as the encoders see it; lent. */
+struct publication {
+	const struct channel *channel;
+	enum msg_kind kind;
+	const uint8_t *data;
+	size_t len;
+};
+
+/* One way of encoding publications; subscribers of one variant share its bytes. */
+struct variant {
+	const char *name;
+	/*
+	 * Appends the publication to *b, whose only reference the caller holds; may move it.
+	 * FAN_ENOMEM: nothing was appended.
+	 */
+	int (*encode)(struct block **b, const struct publication *p);
+};
+
+/* What carries a session's bytes.  While a session is opening, only `live` is called. */
+struct transport {
+	/* Opening: a waiting sub is READY (0), or its channel cannot be had. */
+	void (*live)(void *t, int status);
+	void (*send_block)(void *t, struct block *b, size_t off, size_t n);
+	/* One message of the dialect's own. */
+	void (*send)(void *t, enum msg_kind kind, const void *data, size_t n);
+	/* code: a WebSocket close code; reason at most 123 bytes. */
+	void (*close)(void *t, uint16_t code, const char *reason);
+	void (*pause)(void *t);
+	void (*resume)(void *t);
+};
+
+/* A client protocol.  Every callback but on_free is for a started session. */
+struct dialect {
+	const char *subprotocol; /* NULL: for clients that name none */
+	const struct variant *variant;
+	/* Whether a client may come without a channel, and subscribe later. */
+	bool subscribes;
+	void (*on_message)(struct session *s, enum msg_kind kind, const uint8_t *data, size_t n);
+	/* The channel of a waiting sub is live (0), or cannot be had; the sub is READY. */
+	void (*on_live)(struct session *s, struct sub *sub, int status);
+	/* Messages may be missing on the channel.  NULL: the dialect has no word for it. */
+	void (*on_gap)(struct session *s, const struct sub *sub);
+	/* The engine refused a publish of session_publish. */
+	void (*on_refused)(struct session *s, int status);
+	/* Frees s->state.  NULL: there is none. */
+	void (*on_free)(struct session *s);
+};
+
+/* What all sessions of a worker share. */
+struct core {
+	const struct conf *conf;
+	struct uplink *uplink;
+	struct deadlines *deadlines;
+	struct channels channels;
+	TAILQ_HEAD(session_list, session) held; /* publishers paused until the hub takes more */
+};
+
+struct session {
+	struct core *core;
+	const struct dialect *dialect;
+	const struct transport *transport;
+	void *t;
+	struct sub *subs;
+	struct sub first;      /* the storage of one sub; most sessions have one */
+	void *state;           /* the dialect's */
+	struct unsent *unsent; /* a message that waits for the hub; NULL: none */
+	TAILQ_ENTRY(session) held_link;
+	uint32_t ticket; /* of quiet publishes; 0: none yet */
+	uint16_t nsubs;
+	uint8_t paused; /* bits of enum session_pause; the transport is paused while any is set */
+	bool started;
+	bool held; /* in core->held */
+	bool first_used;
+};
+
+/* Why a session's input is held back. */
+enum session_pause {
+	PAUSE_HUB = 1,  /* the hub takes no publish */
+	PAUSE_RATE = 2, /* the dialect's rate of commands */
+};
+
+void core_init(struct core *core, const struct conf *c, struct uplink *u, struct deadlines *ds);
+void core_fini(struct core *core);
+
+/* Opening: t hears, by opening->live, when subs become READY.  NULL: no memory. */
+struct session *session_new(
+    struct core *core, const struct dialect *d, const struct transport *opening, void *t);
+/* Takes it out of every channel. */
+void session_free(struct session *s);
+
+/* From now on messages go out through t; READY subs are attached.  FAN_ENOMEM. */
+FAN_NODISCARD int session_start(struct session *s, const struct transport *ops, void *t);
+
+/*
+ * Whether the channel may be subscribed or published to: 0, FAN_EINVAL (not a channel's name),
+ * FAN_EDENIED (the rule says no).
+ */
+FAN_NODISCARD int session_may_subscribe(const struct core *core, const char *name, size_t len);
+FAN_NODISCARD int session_may_publish(const struct core *core, const char *name, size_t len);
+
+/*
+ * Begins a subscription, *out is its sub.  0: READY, and attached if the session has started.
+ * FAN_EAGAIN: on_live will come.  FAN_EINVAL, FAN_EDENIED as above; FAN_EEXIST: has it already (or
+ * waits for it); FAN_EFULL: limits.subscriptions; FAN_ENOMEM.
+ */
+FAN_NODISCARD int session_subscribe(
+    struct session *s, const char *name, size_t len, struct sub **out);
+/* In a started session: attaches a sub that became live.  FAN_ENOMEM. */
+FAN_NODISCARD int session_attach(struct session *s, struct sub *sub);
+/* The session's sub of this channel, or NULL. */
+struct sub *session_find(const struct session *s, const char *name, size_t len);
+void session_unsubscribe(struct session *s, struct sub *sub);
+/* Whether every sub is at least READY. */
+bool session_all_live(const struct session *s);
+
+/*
+ * Publishes for a client whose dialect has no answers: on_refused hears of a refusal by the engine.
+ * While the hub is away or congested, the message is kept and the session held back (its transport
+ * is paused), so that nothing is lost before the hub has it.  FAN_EINVAL, FAN_EDENIED as
+ * session_may_publish; FAN_ENOMEM.
+ */
+FAN_NODISCARD int session_publish(struct session *s, const char *name, size_t len,
+    enum msg_kind kind, const uint8_t *data, size_t n);
+/* Input stops while any bit is set. */
+void session_pause(struct session *s, enum session_pause why);
+void session_resume(struct session *s, enum session_pause why);
+
+/* Resumes the held sessions; called when the link comes up or has drained. */
+void core_release_held(struct core *core);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * upgrade: from an HTTP request to a WebSocket session (RFC 6455 §4.2.2).
+ *
+ * Owns:    a session while it opens; then the ws owns it through its on_close.
+ * Process: workers.
+ * Layer:   worker/http, top.  Uses http, ws, core, dialect.
+ *
+ * The 101 is sent once every channel of the request is live, so that whatever is published after
+ * the client's `open` arrives.  While the hub or the engine is away the client waits, at most until
+ * the deadline of the handshake.
+ */
+#ifndef WORKER_HTTP_UPGRADE_H
+#define WORKER_HTTP_UPGRADE_H
+
+#include <stdbool.h>
+
+struct http;
+struct http_request;
+struct ws_options;
+
+/* Whether the request's path is the WebSocket endpoint's: "/ws" or below "/ws/". */
+bool upgrade_matches(const struct http_request *req);
+
+/* Begins the upgrade, or responds with what is wrong.  o is borrowed for the worker's life. */
+void upgrade_begin(struct http *h, const struct http_request *req, const struct ws_options *o);
+
+#endif

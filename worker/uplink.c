@@ -1,0 +1,427 @@
+/*
+ * uplink: the worker's side of the link to the hub.  See uplink.h.
+ */
+#include "worker/uplink.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/boot.h"
+#include "common/conf.h"
+#include "common/ipc_link.h"
+#include "common/ipc_msg.h"
+#include "common/log.h"
+
+#define RETRY_FIRST_MS 10
+#define RETRY_MAX_MS 200
+#define CONGESTED_BYTES ((size_t)4 * 1024 * 1024)
+
+/* A ticket's number is its index + 1 in the low bits and a generation above. */
+#define TICKET_BITS 22
+#define TICKET_MASK ((1U << TICKET_BITS) - 1)
+
+struct ticket {
+	uplink_answer_fn fn; /* NULL: free */
+	void *arg;
+	uint32_t number;
+	uint32_t next_free; /* index + 1; 0: none */
+	bool standing;
+};
+
+struct uplink {
+	const struct boot *boot;
+	const struct uplink_handler *h;
+	void *arg;
+	struct event_base *base;
+	struct event *retry;
+	unsigned retry_ms;
+	struct ipc_link *link;
+	size_t max_queue;
+	bool welcomed, engine_up, congested;
+	struct ticket *tickets;
+	uint32_t ntickets, free_ticket;
+};
+
+static void retry_later(struct uplink *u);
+
+/* --- tickets ------------------------------------------------------------------------------ */
+
+static int
+ticket_open(struct uplink *u, uplink_answer_fn fn, void *arg, bool standing, uint32_t *out)
+{
+	struct ticket *t;
+	uint32_t i;
+
+	if (u->free_ticket == 0) {
+		uint32_t more = u->ntickets == 0 ? 64 : u->ntickets;
+		struct ticket *grown;
+
+		if (u->ntickets + more > TICKET_MASK)
+			return FAN_EFULL;
+		grown = reallocarray(u->tickets, u->ntickets + more, sizeof(*grown));
+		if (grown == NULL)
+			return FAN_ENOMEM;
+		u->tickets = grown;
+		memset(grown + u->ntickets, 0, more * sizeof(*grown));
+		for (i = u->ntickets; i < u->ntickets + more; i++) {
+			grown[i].number = i + 1;
+			grown[i].next_free = u->free_ticket;
+			u->free_ticket = i + 1;
+		}
+		u->ntickets += more;
+	}
+	t = &u->tickets[u->free_ticket - 1];
+	u->free_ticket = t->next_free;
+	t->fn = fn;
+	t->arg = arg;
+	t->standing = standing;
+	*out = t->number;
+	return 0;
+}
+
+static struct ticket *
+ticket_find(struct uplink *u, uint32_t number)
+{
+	uint32_t i = number & TICKET_MASK;
+
+	if (i == 0 || i > u->ntickets || u->tickets[i - 1].number != number ||
+	    u->tickets[i - 1].fn == NULL)
+		return NULL;
+	return &u->tickets[i - 1];
+}
+
+void
+uplink_ticket_close(struct uplink *u, uint32_t number)
+{
+	struct ticket *t = ticket_find(u, number);
+
+	if (t == NULL)
+		return;
+	t->fn = NULL;
+	/* A new generation, so that a late answer finds nobody. */
+	t->number += 1U << TICKET_BITS;
+	t->next_free = u->free_ticket;
+	u->free_ticket = number & TICKET_MASK;
+}
+
+static void
+ticket_answer(struct uplink *u, uint32_t number, int status, uint64_t value)
+{
+	struct ticket *t = ticket_find(u, number);
+	uplink_answer_fn fn;
+	void *arg;
+
+	if (t == NULL)
+		return;
+	fn = t->fn;
+	arg = t->arg;
+	if (!t->standing)
+		uplink_ticket_close(u, number);
+	fn(arg, status, value);
+}
+
+/* --- the link ----------------------------------------------------------------------------- */
+
+static int
+on_message(void *arg, const struct ipc_msg *m)
+{
+	struct uplink *u = arg;
+	struct ipc_msg answer;
+
+	if (!u->welcomed && m->type != IPC_WELCOME)
+		return FAN_EPROTO;
+	switch (m->type) {
+	case IPC_WELCOME:
+		if (u->welcomed)
+			return FAN_EPROTO;
+		u->welcomed = true;
+		u->engine_up = m->value != 0;
+		u->retry_ms = RETRY_FIRST_MS;
+		log_debug("hub: reached");
+		u->h->up(u->arg);
+		return 0;
+	case IPC_ENGINE:
+		u->engine_up = m->value != 0;
+		return 0;
+	case IPC_SUBSCRIBED:
+		u->h->subscribed(u->arg, m->channel, m->channel_len, m->id, m->status);
+		return 0;
+	case IPC_MESSAGE:
+		u->h->message(u->arg, m);
+		return 0;
+	case IPC_GAP:
+		u->h->gap(u->arg, m->channel, m->channel_len);
+		return 0;
+	case IPC_PUBLISHED:
+		ticket_answer(u, m->id, m->status, 0);
+		return 0;
+	case IPC_COUNTED:
+		ticket_answer(u, m->id, 0, m->value);
+		return 0;
+	case IPC_COUNT:
+		answer = (struct ipc_msg){ .type = IPC_COUNTED,
+			.id = m->id,
+			.value = u->h->count(u->arg, m->channel, m->channel_len),
+			.channel = m->channel,
+			.channel_len = m->channel_len };
+		return ipc_link_send(u->link, &answer);
+	case IPC_HELLO:
+	case IPC_SUBSCRIBE:
+	case IPC_UNSUBSCRIBE:
+	case IPC_PUBLISH:
+		break;
+	}
+	return FAN_EPROTO;
+}
+
+static void
+on_drained(void *arg)
+{
+	struct uplink *u = arg;
+
+	if (!u->congested)
+		return;
+	u->congested = false;
+	u->h->drained(u->arg);
+}
+
+static void
+on_closed(void *arg, int err)
+{
+	struct uplink *u = arg;
+	bool was_up = u->welcomed;
+	uint32_t i;
+
+	log_warnx("hub: link lost reason=\"%s\"", fan_strerror(err));
+	ipc_link_free(u->link);
+	u->link = NULL;
+	u->welcomed = u->engine_up = u->congested = false;
+	for (i = 0; i < u->ntickets; i++) {
+		if (u->tickets[i].fn != NULL && !u->tickets[i].standing)
+			ticket_answer(u, u->tickets[i].number, FAN_EDOWN, 0);
+	}
+	if (was_up)
+		u->h->down(u->arg);
+	retry_later(u);
+}
+
+static const struct ipc_link_handler link_handler = { on_message, on_drained, on_closed };
+
+static int
+dial(struct uplink *u)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct ipc_msg hello = { .type = IPC_HELLO,
+		.id = u->boot->slot,
+		.value = IPC_VERSION,
+		.data = u->boot->cookie,
+		.len = sizeof(u->boot->cookie) };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return FAN_ESYS;
+	memcpy(un.sun_path, u->boot->hub_name, u->boot->hub_name_len);
+	if (connect(fd, (const struct sockaddr *)&un,
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + u->boot->hub_name_len)) != 0) {
+		(void)close(fd);
+		return FAN_ESYS;
+	}
+	u->link = ipc_link_new(u->base, fd, IPC_MSG_MAX, u->max_queue, &link_handler, u);
+	if (u->link == NULL)
+		return FAN_ENOMEM;
+	return ipc_link_send(u->link, &hello);
+}
+
+static void
+on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct uplink *u = arg;
+
+	(void)fd;
+	(void)what;
+	if (dial(u) == 0)
+		return;
+	log_warn("hub: cannot connect");
+	ipc_link_free(u->link);
+	u->link = NULL;
+	retry_later(u);
+}
+
+static void
+retry_later(struct uplink *u)
+{
+	struct timeval tv = { 0, (suseconds_t)u->retry_ms * 1000 };
+
+	u->retry_ms = u->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : u->retry_ms * 2;
+	(void)event_add(u->retry, &tv);
+}
+
+/* --- the interface ------------------------------------------------------------------------ */
+
+struct uplink *
+uplink_new(struct event_base *base, const struct boot *b, const struct conf *c,
+    const struct uplink_handler *h, void *arg)
+{
+	struct uplink *u = calloc(1, sizeof(*u));
+	struct timeval now = { 0, 0 };
+
+	if (u == NULL)
+		return NULL;
+	u->boot = b;
+	u->h = h;
+	u->arg = arg;
+	u->base = base;
+	u->retry_ms = RETRY_FIRST_MS;
+	u->max_queue = (size_t)c->limits.link_queue;
+	u->retry = event_new(base, -1, 0, on_retry, u);
+	if (u->retry == NULL || event_add(u->retry, &now) != 0) {
+		uplink_free(u);
+		return NULL;
+	}
+	return u;
+}
+
+void
+uplink_free(struct uplink *u)
+{
+	if (u == NULL)
+		return;
+	ipc_link_free(u->link);
+	if (u->retry != NULL)
+		event_free(u->retry);
+	free(u->tickets);
+	free(u);
+}
+
+bool
+uplink_up(const struct uplink *u)
+{
+	return u->welcomed;
+}
+
+bool
+uplink_ready(const struct uplink *u)
+{
+	return u->welcomed && u->engine_up;
+}
+
+bool
+uplink_congested(const struct uplink *u)
+{
+	return u->congested;
+}
+
+static int
+send_channel(struct uplink *u, enum ipc_type type, const char *channel, size_t len, uint32_t id)
+{
+	struct ipc_msg m = { .type = type, .id = id, .channel = channel, .channel_len = len };
+
+	if (!u->welcomed)
+		return FAN_EDOWN;
+	return ipc_link_send(u->link, &m);
+}
+
+int
+uplink_subscribe(struct uplink *u, const char *channel, size_t len, uint32_t id)
+{
+	return send_channel(u, IPC_SUBSCRIBE, channel, len, id);
+}
+
+void
+uplink_unsubscribe(struct uplink *u, const char *channel, size_t len)
+{
+	/* While the hub is away there is nothing to take back: `up` announces what is left then. */
+	if (u->welcomed && send_channel(u, IPC_UNSUBSCRIBE, channel, len, 0) != 0) {
+		/* The hub would believe for ever in a subscriber here; a new link clears that up. */
+		log_warnx("hub: no room for an unsubscribe; the link is made anew");
+		on_closed(u, FAN_EFULL);
+	}
+}
+
+static int
+send_publish(struct uplink *u, uint32_t ticket, bool quiet, const char *channel, size_t len,
+    enum msg_kind kind, const void *data, size_t n)
+{
+	struct ipc_msg m = { .type = IPC_PUBLISH,
+		.kind = kind,
+		.id = ticket,
+		.value = quiet ? 1 : 0,
+		.channel = channel,
+		.channel_len = len,
+		.data = data,
+		.len = n };
+	int err = ipc_link_send(u->link, &m);
+
+	if (ipc_link_queued(u->link) > CONGESTED_BYTES || err == FAN_EFULL)
+		u->congested = true;
+	return err;
+}
+
+int
+uplink_publish(struct uplink *u, const char *channel, size_t len, enum msg_kind kind,
+    const void *data, size_t n, uplink_answer_fn fn, void *arg, uint32_t *ticket)
+{
+	int err;
+
+	if (!u->welcomed)
+		return FAN_EDOWN;
+	err = ticket_open(u, fn, arg, false, ticket);
+	if (err != 0)
+		return err;
+	err = send_publish(u, *ticket, false, channel, len, kind, data, n);
+	if (err != 0)
+		uplink_ticket_close(u, *ticket);
+	return err;
+}
+
+int
+uplink_count(struct uplink *u, const char *channel, size_t len, uplink_answer_fn fn, void *arg,
+    uint32_t *ticket)
+{
+	struct ipc_msg m = { .type = IPC_COUNT, .channel = channel, .channel_len = len };
+	int err;
+
+	if (!u->welcomed)
+		return FAN_EDOWN;
+	err = ticket_open(u, fn, arg, false, ticket);
+	if (err != 0)
+		return err;
+	m.id = *ticket;
+	err = ipc_link_send(u->link, &m);
+	if (err != 0)
+		uplink_ticket_close(u, *ticket);
+	return err;
+}
+
+int
+uplink_ticket_open(struct uplink *u, uplink_answer_fn fn, void *arg, uint32_t *ticket)
+{
+	return ticket_open(u, fn, arg, true, ticket);
+}
+
+int
+uplink_publish_quiet(struct uplink *u, uint32_t ticket, const char *channel, size_t len,
+    enum msg_kind kind, const void *data, size_t n)
+{
+	if (!u->welcomed)
+		return FAN_EDOWN;
+	return send_publish(u, ticket, true, channel, len, kind, data, n);
+}
+
+void
+uplink_flush(void *arg)
+{
+	struct uplink *u = arg;
+
+	if (u->link == NULL)
+		return;
+	ipc_link_flush(u->link);
+	/* The link itself calls `drained` only after a refusal; here also after mere congestion. */
+	if (u->congested && ipc_link_queued(u->link) < CONGESTED_BYTES / 2)
+		on_drained(u);
+}

@@ -1,0 +1,239 @@
+/*
+ * worker: the wiring of the worker's modules.  See worker.h.
+ */
+#include "worker/worker.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "common/boot.h"
+#include "common/conf.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "worker/accept.h"
+#include "worker/core/fanout.h"
+#include "worker/core/session.h"
+#include "worker/dialect/dialect.h"
+#include "worker/http/api.h"
+#include "worker/http/http.h"
+#include "worker/http/upgrade.h"
+#include "worker/net/conn.h"
+#include "worker/uplink.h"
+#include "worker/ws/ws.h"
+
+struct worker {
+	struct boot *boot;
+	struct conf *conf;
+	struct loop *loop;
+	struct net net;
+	struct uplink *uplink;
+	struct core core;
+	struct ws_options ws;
+	struct http_server server;
+	struct acceptor *acceptor;
+	struct event *sigterm, *sigint;
+	struct event *stopped; /* the deadline of an orderly end */
+	char name[32];
+};
+
+/* What a request is for: the server struct is part of the worker's. */
+static void
+begin(struct http *h, const struct http_request *req)
+{
+	const struct worker *w = (const struct worker *)(const void *)((const char *)h->server -
+	    offsetof(struct worker, server));
+
+	if (http_listener(h) == LISTENER_PUBLIC && upgrade_matches(req))
+		upgrade_begin(h, req, &w->ws);
+	else
+		api_begin(h, req);
+}
+
+/* 90 % of the fds, where the configuration sets no number. */
+static size_t
+connections_max(const struct conf *c)
+{
+	struct rlimit rl;
+
+	if (c->limits.connections > 0)
+		return (size_t)c->limits.connections;
+	if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur == RLIM_INFINITY)
+		return SIZE_MAX;
+	return (size_t)(rl.rlim_cur - rl.rlim_cur / 10);
+}
+
+/* The hub knows this worker: from now on it takes publishes.  Only the first call does a thing. */
+static void
+say_ready(void *arg)
+{
+	struct worker *w = arg;
+
+	if (uplink_up(w->uplink))
+		boot_ready(w->boot);
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+static void
+stop_if_empty(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->acceptor == NULL && w->net.count == 0)
+		loop_stop(w->loop);
+}
+
+static void
+on_stopped(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	loop_stop(w->loop);
+}
+
+static void
+on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct timeval tv = { w->conf->limits.close / 1000 + 1, 0 };
+	struct conn *c, *next;
+
+	(void)what;
+	(void)sig;
+	if (w->acceptor == NULL)
+		return;
+	acceptor_free(w->acceptor);
+	w->acceptor = NULL;
+	log_info("stopping connections=%zu", w->net.count);
+	for (c = TAILQ_FIRST(&w->net.open); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		conn_stop(c);
+	}
+	(void)event_add(w->stopped, &tv);
+}
+
+/* --- the beginning ------------------------------------------------------------------------ */
+
+static void
+set_options(struct worker *w)
+{
+	const struct conf *c = w->conf;
+
+	w->ws = (struct ws_options){
+		.reader = { (size_t)c->limits.message, (uint32_t)c->limits.fragments, true },
+		.assemble = (uint64_t)c->limits.assemble,
+		.ping_interval = (uint64_t)c->limits.ping_interval,
+		.pong_timeout = (uint64_t)c->limits.pong_timeout,
+		.close = (uint64_t)c->limits.close,
+	};
+	w->server = (struct http_server){
+		.net = &w->net,
+		.limits = { (size_t)c->limits.head, (size_t)c->limits.fields },
+		.body_max = (size_t)c->limits.body,
+		.head_ms = (uint64_t)c->limits.handshake,
+		.body_ms = (uint64_t)c->limits.assemble,
+		.idle_ms = (uint64_t)c->limits.idle,
+		.app = &w->core,
+		.begin = begin,
+	};
+}
+
+/* A queue holds two of the largest messages at least, whatever limits.queue says. */
+static size_t
+queue_max(const struct conf *c)
+{
+	size_t two = 2 * ((size_t)c->limits.message + 1024);
+
+	return (size_t)c->limits.queue > two ? (size_t)c->limits.queue : two;
+}
+
+static int
+setup(struct worker *w)
+{
+	const struct conf *c = w->conf;
+	struct event_base *base;
+	int err;
+
+	w->loop = loop_new();
+	if (w->loop == NULL)
+		return FAN_ENOMEM;
+	base = loop_base(w->loop);
+	err = net_init(
+	    &w->net, base, queue_max(c), (uint64_t)c->limits.stall, (uint64_t)c->limits.close);
+	if (err != 0)
+		return err;
+	w->uplink = uplink_new(base, w->boot, c, &fanout_uplink_handler, &w->core);
+	if (w->uplink == NULL)
+		return FAN_ENOMEM;
+	core_init(&w->core, c, w->uplink, w->net.deadlines);
+	dialects_init(&w->core);
+	set_options(w);
+	if (loop_add_hook(w->loop, fanout_flush, &w->core) != 0 ||
+	    loop_add_hook(w->loop, uplink_flush, w->uplink) != 0 ||
+	    loop_add_hook(w->loop, net_reap, &w->net) != 0 ||
+	    loop_add_hook(w->loop, say_ready, w) != 0 ||
+	    loop_add_hook(w->loop, stop_if_empty, w) != 0)
+		return FAN_EFULL;
+	w->acceptor = acceptor_new(&w->server, w->boot, connections_max(c), (int)c->limits.sndbuf);
+	w->sigterm = evsignal_new(base, SIGTERM, on_signal, w);
+	w->sigint = evsignal_new(base, SIGINT, on_signal, w);
+	w->stopped = event_new(base, -1, 0, on_stopped, w);
+	if (w->acceptor == NULL || w->sigterm == NULL || w->sigint == NULL || w->stopped == NULL ||
+	    event_add(w->sigterm, NULL) != 0 || event_add(w->sigint, NULL) != 0)
+		return FAN_ENOMEM;
+	return 0;
+}
+
+static void
+teardown(struct worker *w)
+{
+	acceptor_free(w->acceptor);
+	if (w->net.deadlines != NULL) {
+		/* Closing frees the sessions, which leave their channels. */
+		net_fini(&w->net);
+		if (w->uplink != NULL)
+			core_fini(&w->core);
+	}
+	uplink_free(w->uplink);
+	if (w->sigterm != NULL)
+		event_free(w->sigterm);
+	if (w->sigint != NULL)
+		event_free(w->sigint);
+	if (w->stopped != NULL)
+		event_free(w->stopped);
+	loop_free(w->loop);
+}
+
+int
+worker_main(struct boot *b)
+{
+	struct worker w = { .boot = b };
+	int err;
+
+	(void)snprintf(w.name, sizeof(w.name), "worker %u", b->slot);
+	log_init(w.name, LOG_LEVEL_INFO);
+	(void)signal(SIGPIPE, SIG_IGN);
+	w.conf = conf_new();
+	if (w.conf == NULL ||
+	    conf_load_text(w.conf, "configuration", b->config, b->config_len, stderr) != 0) {
+		log_errx("cannot read the configuration");
+		conf_free(w.conf);
+		return 1;
+	}
+	log_set_level((enum log_level)w.conf->log.level);
+	err = setup(&w);
+	if (err != 0)
+		log_errx("cannot start: %s", fan_strerror(err));
+	else if ((err = loop_run(w.loop)) != 0)
+		log_err("the event loop failed");
+	teardown(&w);
+	conf_free(w.conf);
+	return err == 0 ? 0 : 1;
+}
