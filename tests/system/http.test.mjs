@@ -1,0 +1,387 @@
+/*
+ * HTTP on both listeners: the API to publish, health, the framing of requests, and what must not
+ * get through it.
+ */
+import assert from 'node:assert/strict';
+import { Client } from './lib/clients.mjs';
+import { ms, Node } from './lib/fanfare.mjs';
+import { RawClient, handshake } from './lib/raw.mjs';
+import { after, before, describe, eventually, test } from './lib/test.mjs';
+
+const post = (channel, body, fields = {}) => {
+	const all = { Host: 'a', 'Content-Length': Buffer.byteLength(body), ...fields };
+	const lines = Object.entries(all).filter(([, v]) => v !== null).map(([k, v]) => `${k}: ${v}`);
+	return `POST /pub/${channel} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n${body}`;
+};
+
+const chunked = (...chunks) =>
+	`${chunks.map((c) => `${c.length.toString(16)}\r\n${c}\r\n`).join('')}0\r\n\r\n`;
+
+describe('http', () => {
+	let node;
+	let watcher;
+	before(async () => {
+		node = await Node.start({
+			limits: { body: 10_000, idle: ms(1_500), handshake: ms(1_500), assemble: ms(1_500) },
+		});
+		watcher = await Client.open(node.url('/ws/seen'));
+	});
+	after(async () => {
+		watcher.terminate();
+		await node?.stop();
+	});
+
+	const internal = () => RawClient.connect(node.ports.internal);
+
+	/* Nothing but `expected` was published to the watched channel since the last call. */
+	async function published(...expected) {
+		await node.publish('seen', 'mark');
+		for (const text of [...expected, 'mark'])
+			assert.equal(await watcher.next(), text);
+	}
+
+	test('health and readiness', async () => {
+		for (const target of ['/healthz', '/readyz']) {
+			assert.equal((await node.request('GET', target)).status, 200);
+			assert.equal((await node.request('HEAD', target)).status, 200);
+			assert.equal((await node.request('GET', target, { public: true })).status, 404);
+		}
+	});
+
+	test('POST answers 200 and an empty object', async () => {
+		const answer = await node.publish('seen', 'hello');
+		assert.equal(answer.body.trim(), '{}');
+		assert.match(answer.headers['content-type'], /^application\/json/);
+		await published('hello');
+	});
+
+	test('without a key /pub is not on the public listener', async () => {
+		for (const method of ['GET', 'POST']) {
+			const answer = await node.request(method, '/pub/seen', { body: 'x', public: true });
+			assert.equal(answer.status, 404);
+		}
+		await published();
+	});
+
+	test('the demo page is not served unless enabled', async () =>
+		assert.equal((await node.request('GET', '/', { public: true })).status, 404));
+
+	test('what is not there: 404', async () => {
+		for (const target of ['/', '/pubs/x', '/healthz/', '/healthz2', '/x', '/%70ub', '/../pub/seen'])
+			assert.equal((await node.request('GET', target)).status, 404, target);
+	});
+
+	test('bad channel names: 400', async () => {
+		for (const name of ['', 'a%20b', 'a*', '%00', 'a%2', 'a%zz', '%C3%A4', 'c'.repeat(256)])
+			assert.equal((await node.request('POST', `/pub/${name}`, { body: 'x' })).status, 400, name);
+	});
+
+	test('other methods: 405 with Allow', async () => {
+		for (const method of ['PUT', 'PATCH', 'OPTIONS']) {
+			const answer = await node.request(method, '/pub/seen', { body: 'x' });
+			assert.equal(answer.status, 405);
+			assert.match(answer.headers.allow, /\bGET\b.*\bPOST\b/);
+		}
+		for (const target of ['/healthz', '/readyz']) {
+			const answer = await node.request('POST', target, { body: 'x' });
+			assert.equal(answer.status, 405);
+			assert.match(answer.headers.allow, /GET/);
+		}
+		await published();
+	});
+
+	test('HEAD has the head of GET and no body', async () => {
+		const client = await internal();
+		client.send('HEAD /pub/seen HTTP/1.1\r\nHost: a\r\n\r\n'
+			+ 'GET /pub/seen HTTP/1.1\r\nHost: a\r\n\r\n');
+		const head = await client.response({ method: 'HEAD' });
+		const get = await client.response();
+		assert.equal(head.status, 200);
+		assert.equal(head.headers['content-length'], get.headers['content-length']);
+		assert.equal(JSON.parse(get.body).channel, 'seen');
+		client.destroy();
+	});
+
+	test('a connection serves one request after the other', async () => {
+		const client = await internal();
+		for (let i = 0; i < 50; i++) {
+			client.send(post('seen', `keep ${i}`));
+			assert.equal((await client.response()).status, 200);
+		}
+		await published(...Array.from({ length: 50 }, (_, i) => `keep ${i}`));
+		client.destroy();
+	});
+
+	test('requests sent ahead are answered in order', async () => {
+		const client = await internal();
+		const n = 100;
+		const requests = Array.from({ length: n }, (_, i) => (i % 10 === 9
+			? `GET /pub/c${i} HTTP/1.1\r\nHost: a\r\n\r\n` : post('seen', `ahead ${i}`)));
+		client.send(requests.join(''));
+		for (let i = 0; i < n; i++) {
+			const { status, body } = await client.response();
+			assert.equal(status, 200);
+			assert.equal(JSON.parse(body).channel, i % 10 === 9 ? `c${i}` : undefined);
+		}
+		const expected = Array.from({ length: n }, (_, i) => `ahead ${i}`).filter((_, i) => i % 10 < 9);
+		await published(...expected);
+		client.destroy();
+	});
+
+	test('requests sent ahead are answered although the client has closed its half', async () => {
+		const client = await internal();
+		client.socket.end(post('seen', 'one') + post('seen', 'two'));
+		assert.equal((await client.response()).status, 200);
+		assert.equal((await client.response()).status, 200);
+		await client.end();
+		await published('one', 'two');
+		client.destroy();
+	});
+
+	test('Connection: close and HTTP/1.0 end it', async () => {
+		const requests = ['GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
+			'GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: x, CLOSE\r\n\r\n',
+			'GET /healthz HTTP/1.0\r\n\r\n'];
+		for (const request of requests) {
+			const client = await internal();
+			client.send(request + post('seen', 'behind'));
+			assert.equal((await client.response()).status, 200);
+			await client.end();
+			assert.equal(client.input.length, 0);
+			client.destroy();
+		}
+		await published();
+	});
+
+	test('a connection that idles is closed', async () => {
+		const client = await internal();
+		client.send('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n');
+		assert.equal((await client.response()).status, 200);
+		await client.end(4_000);
+		client.destroy();
+	});
+
+	test('a body that does not come is not waited for without end', async () => {
+		const client = await internal();
+		client.send(post('seen', 'abc', { 'Content-Length': 100 }));
+		await client.end(6_000);
+		client.destroy();
+		await published();
+	});
+
+	test('a body byte by byte', async () => {
+		const client = await internal();
+		for (const byte of post('seen', 'slowly'))	{
+			client.send(byte);
+			await new Promise(setImmediate);
+		}
+		assert.equal((await client.response()).status, 200);
+		await published('slowly');
+		client.destroy();
+	});
+
+	const te = { 'Content-Length': null, 'Transfer-Encoding': 'chunked' };
+
+	test('chunked bodies', async () => {
+		const client = await internal();
+		const bodies = {
+			[chunked('hello', ' ', 'world')]: 'hello world',
+			[chunked()]: '',
+			'5;name=value;x="y"\r\nhello\r\n0\r\n\r\n': 'hello',
+			'5\r\nhello\r\n0\r\nTrailer: x\r\n\r\n': 'hello',
+			'00005\r\nhello\r\n0\r\n\r\n': 'hello',
+			[`A\r\n${'x'.repeat(10)}\r\na\r\n${'y'.repeat(10)}\r\n000\r\n\r\n`]:
+				'x'.repeat(10) + 'y'.repeat(10),
+		};
+		for (const [body, text] of Object.entries(bodies)) {
+			client.send(post('seen', body, te));
+			assert.equal((await client.response()).status, 200, JSON.stringify(body));
+			await published(text);
+		}
+		client.destroy();
+	});
+
+	test('Expect: 100-continue', async () => {
+		const client = await internal();
+		client.send(post('seen', '', { 'Content-Length': 5, Expect: '100-continue' }));
+		assert.equal((await client.response()).status, 100);
+		client.send('hello');
+		assert.equal((await client.response()).status, 200);
+		await published('hello');
+		client.destroy();
+	});
+
+	test('Expect: 100-continue where the body is not wanted', async () => {
+		const client = await internal();
+		client.send(post('seen', '', { 'Content-Length': 10_001, Expect: '100-continue' }));
+		assert.equal((await client.response()).status, 413);
+		client.destroy();
+	});
+
+	test('a body at the limit and one byte more: 413', async () => {
+		await node.publish('seen', 'x'.repeat(10_000));
+		await published('x'.repeat(10_000));
+		for (const request of [post('seen', 'x'.repeat(10_001)),
+			post('seen', chunked('x'.repeat(6_000), 'x'.repeat(4_001)), te),
+			post('seen', '', { 'Content-Length': 2 ** 40 })]) {
+			const client = await internal();
+			client.send(request);
+			assert.equal((await client.response()).status, 413);
+			await client.end();
+			client.destroy();
+		}
+		await published();
+	});
+
+	/* Each is refused with 400 (or 501), and the request that it would hide is not executed. */
+	const hidden = post('seen', 'hidden');
+	const smuggled = {
+		'two different lengths': post('seen', '', { 'Content-Length': '0\r\nContent-Length: 5' }),
+		'two equal lengths': post('seen', 'hello', { 'Content-Length': '5\r\nContent-Length: 5' }),
+		'a list of lengths': post('seen', 'hello', { 'Content-Length': '5, 5' }),
+		'a length and chunks': post('seen', chunked('a'), { 'Transfer-Encoding': 'chunked' }),
+		'chunks and a length': post('seen', chunked('a'), { ...te, 'content-length': '3' }),
+		xchunked: post('seen', chunked('a'), { ...te, 'Transfer-Encoding': 'xchunked' }),
+		'chunked twice': post('seen', chunked('a'), { ...te, 'Transfer-Encoding': 'chunked, chunked' }),
+		'two fields of encoding': post('seen', chunked('a'),
+			{ ...te, 'Transfer-Encoding': 'chunked\r\nTransfer-Encoding: chunked' }),
+		'identity, chunked': post('seen', chunked('a'),
+			{ ...te, 'Transfer-Encoding': 'identity, chunked' }),
+		'gzip, chunked': post('seen', chunked('a'), { ...te, 'Transfer-Encoding': 'gzip, chunked' }),
+		'a vertical tab before chunked': post('seen', chunked('a'),
+			{ ...te, 'Transfer-Encoding': '\x0bchunked' }),
+		'chunked in quotes': post('seen', chunked('a'), { ...te, 'Transfer-Encoding': '"chunked"' }),
+		'a space before the colon': post('seen', 'hello').replace('Length:', 'Length :'),
+		'a bare line feed': post('seen', 'hello').replace('\r\nContent', '\nContent'),
+		'a bare line feed at the end': post('seen', 'hello').replace('\r\n\r\n', '\n\n'),
+		'a folded field': post('seen', 'hello').replace('Length: 5', 'Length:\r\n 5'),
+		'a negative length': post('seen', '', { 'Content-Length': '-1' }),
+		'a length with a sign': post('seen', 'hello', { 'Content-Length': '+5' }),
+		'a length in hex': post('seen', 'hello', { 'Content-Length': '0x5' }),
+		'a length with a space in it': post('seen', 'hello', { 'Content-Length': '5 5' }),
+		'an empty length': post('seen', '', { 'Content-Length': '' }),
+		'a huge length': post('seen', '', { 'Content-Length': '18446744073709551621' }),
+		'a chunk in decimal with a sign': post('seen', '+5\r\nhello\r\n0\r\n\r\n', te),
+		'a chunk of 0x5': post('seen', '0x5\r\nhello\r\n0\r\n\r\n', te),
+		'a negative chunk': post('seen', '-5\r\nhello\r\n0\r\n\r\n', te),
+		'a chunk without a size': post('seen', '\r\nhello\r\n0\r\n\r\n', te),
+		'a huge chunk': post('seen', '10000000000000005\r\nhello\r\n0\r\n\r\n', te),
+		'a chunk with a bare line feed': post('seen', '5\nhello\r\n0\r\n\r\n', te),
+		'a chunk longer than it says': post('seen', '3\r\nhello\r\n0\r\n\r\n', te),
+		'a space after a chunk size': post('seen', '5 \r\nhello\r\n0\r\n\r\n', te),
+		'a NUL in a field': post('seen', 'hello', { X: 'a\0b' }),
+		'no Host': post('seen', 'hello', { Host: null }),
+		'two Hosts': post('seen', 'hello', { Host: 'a\r\nHost: a' }),
+		'chunks in HTTP/1.0': post('seen', chunked('a'), te).replace('HTTP/1.1', 'HTTP/1.0'),
+	};
+	for (const [name, request] of Object.entries(smuggled)) {
+		test(`smuggling: ${name}`, async () => {
+			const client = await internal();
+			client.send(request + hidden);
+			const { status } = await client.response();
+			assert.ok([400, 413, 501].includes(status), `${status}`);
+			await client.end();
+			assert.equal(client.input.length, 0, 'bytes behind the answer');
+			client.destroy();
+			await published();
+		});
+	}
+
+	test('a trailer that does not end is refused', async () => {
+		const client = await internal();
+		client.send(post('seen', `5\r\nhello\r\n0\r\n${'X: y\r\n'.repeat(2_000)}`, te));
+		assert.equal((await client.response()).status, 400);
+		await client.end();
+		client.destroy();
+		await published();
+	});
+
+	test('the head and the fields are limited', async () => {
+		const headers = Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`x-${i}`, 'y']));
+		assert.equal((await node.request('GET', '/healthz', { headers })).status, 431);
+		const long = { X: 'x'.repeat(9_000) };
+		assert.equal((await node.request('GET', '/healthz', { headers: long })).status, 431);
+	});
+
+	test('a page of another site may not use the internal listener', async () => {
+		for (const Origin of ['http://evil.example', 'null']) {
+			const answer = await node.request('POST', '/pub/seen', { body: 'x', headers: { Origin } });
+			assert.equal(answer.status, 403);
+		}
+		const own = `http://127.0.0.1:${node.ports.public}`;
+		await node.request('POST', '/pub/seen', { body: 'same host', headers: { Origin: own } });
+		await published('same host');
+	});
+});
+
+describe('http: with a key', () => {
+	let node;
+	before(async () => {
+		node = await Node.start({ api: { key: 'open-sesame-1234' } });
+	});
+	after(() => node?.stop());
+
+	for (const isPublic of [false, true]) {
+		const where = isPublic ? 'public' : 'internal';
+		const post1 = (headers) =>
+			node.request('POST', '/pub/a', { body: 'x', headers, public: isPublic });
+
+		test(`${where}: the key opens /pub`, async () => {
+			const client = await Client.open(node.url('/ws/a'));
+			for (const headers of [{ Authorization: 'Bearer open-sesame-1234' },
+				{ authorization: 'bearer open-sesame-1234' }, { 'X-API-Key': 'open-sesame-1234' }]) {
+				assert.equal((await post1(headers)).status, 200);
+				assert.equal(await client.next(), 'x');
+			}
+			client.terminate();
+		});
+
+		test(`${where}: anything else is 401`, async () => {
+			const client = await Client.open(node.url('/ws/a'));
+			for (const headers of [{}, { Authorization: 'Bearer' }, { Authorization: 'Bearer ' },
+				{ Authorization: 'open-sesame-1234' }, { Authorization: 'Basic open-sesame-1234' },
+				{ Authorization: 'Bearer open-sesame-123' }, { Authorization: 'Bearer open-sesame-12345' },
+				{ Authorization: 'Bearer OPEN-SESAME-1234' }, { 'X-API-Key': '' }, { 'X-API-Key': 'open' }]) {
+				const answer = await post1(headers);
+				assert.equal(answer.status, 401, JSON.stringify(headers));
+				assert.match(answer.headers['www-authenticate'], /^Bearer/);
+			}
+			const get = await node.request('GET', '/pub/a', { public: isPublic });
+			assert.equal(get.status, 401);
+			await post1({ 'X-API-Key': 'open-sesame-1234' });
+			assert.equal(await client.next(), 'x');
+			assert.equal(client.messages.length, 1);
+			client.terminate();
+		});
+	}
+
+	test('health needs no key', async () => {
+		assert.equal((await node.request('GET', '/healthz')).status, 200);
+		assert.equal((await node.request('GET', '/readyz')).status, 200);
+	});
+
+	test('no key in the log', () => assert.doesNotMatch(node.stderr, /sesame/));
+});
+
+describe('http: limits of connections', () => {
+	test('connections over the limit are turned away, and room is found again', async () => {
+		const node = await Node.start({ limits: { connections: 16 } });
+		const clients = [];
+		for (let i = 0; i < 16; i++) {
+			const client = await Client.open(node.url('/ws/full')).catch(() => null);
+			if (client)
+				clients.push(client);
+		}
+		assert.ok(clients.length >= 14, `${clients.length}`);
+		const more = await RawClient.connect(node.ports.public);
+		more.send(handshake());
+		const answer = await more.response({ timeout: 1_500 }).catch(() => ({ status: 0 }));
+		assert.notEqual(answer.status, 101);
+		more.destroy();
+		clients.forEach((c) => c.terminate());
+		const again = await eventually(5_000, 'room', () =>
+			Client.open(node.url('/ws/full')).catch(() => null));
+		again.terminate();
+		await node.stop();
+	});
+});

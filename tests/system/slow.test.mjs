@@ -1,0 +1,135 @@
+/*
+ * Clients that stop reading: they are let go at the limits of the queue and of the time, and the
+ * others do not notice.
+ */
+import assert from 'node:assert/strict';
+import { Client, openMany } from './lib/clients.mjs';
+import { ms, Node } from './lib/fanfare.mjs';
+import { OP, RawClient, frame } from './lib/raw.mjs';
+import { Sequence, numbered } from './lib/sequence.mjs';
+import { after, before, describe, eventually, sleep, test } from './lib/test.mjs';
+
+/* A client that has stopped reading.  Its socket takes little, so that this shows soon. */
+async function stopped(node, target) {
+	const client = await RawClient.open(node, target);
+	client.socket.pause();
+	return client;
+}
+
+/* Reads what is left; returns the close frame, or undefined where the connection was cut. */
+async function readOut(client) {
+	client.socket.resume();
+	await client.end(5_000);
+	for (;;) {
+		const f = client.takeFrame();
+		if (f === undefined || f.opcode === OP.CLOSE)
+			return f;
+	}
+}
+
+describe('slow: over the queue', () => {
+	let node;
+	before(async () => {
+		node = await Node.start({
+			workers: 2,
+			limits: { stall: ms(60_000), close: ms(1_000), ping_interval: ms(60_000) },
+			channels: [{ match: 'echo', publish: 'anyone' }],
+		});
+	});
+	after(() => node?.stop());
+
+	test('who does not read is let go, and others lose nothing', { timeout: 60 }, async () => {
+		const good = await openMany(10, () => Client.open(node.url('/ws/flood')));
+		const sequences = good.map(() => new Sequence());
+		good.forEach((c, i) => { c.onMessage = (m) => sequences[i].take(m); });
+		const bad = await Promise.all(Array.from({ length: 4 }, () => stopped(node, '/ws/flood')));
+		assert.equal(await node.subscribers('flood'), 14);
+
+		let n = 0;
+		const end = Date.now() + 25_000;
+		while (await node.subscribers('flood') > 10) {
+			assert.ok(Date.now() < end, 'the slow ones are still there');
+			/* Not more at once than may wait for the good ones. */
+			for (let i = 0; i < 20; i++)
+				await node.publish('flood', numbered('flood', 'p', ++n, 32_000));
+			await Promise.all(good.map((c) => c.count(n)));
+		}
+		sequences.forEach((s) => s.assertComplete(n));
+		for (const client of bad) {
+			const close = await readOut(client);
+			assert.ok(close === undefined || close.code === 1013, `${close?.code}`);
+			client.destroy();
+		}
+		good.forEach((c) => c.terminate());
+	});
+
+	test('one message longer than the queue is no reason', async () => {
+		const client = await Client.open(node.url('/ws/echo'));
+		const big = 'x'.repeat(65_536);
+		for (let i = 0; i < 20; i++) {
+			client.send(big);
+			assert.equal(await client.next(), big);
+		}
+		client.terminate();
+	});
+
+	test('who reads slowly, but reads, stays', { timeout: 60 }, async () => {
+		const client = await RawClient.open(node, '/ws/patient');
+		const text = 'x'.repeat(8_000);
+		for (let i = 0; i < 60; i++) {
+			client.socket.pause();
+			await node.publish('patient', text);
+			await node.publish('patient', text);
+			await sleep(20);
+			client.socket.resume();
+			for (let k = 0; k < 2; k++)
+				assert.equal((await client.frame()).data.length, text.length);
+		}
+		client.destroy();
+	});
+
+	test('a client that sends pings and does not read costs little', { timeout: 60 }, async () => {
+		const client = await stopped(node, '/ws/pings');
+		const pings = Buffer.concat(Array.from({ length: 2_000 }, () =>
+			frame(OP.PING, 'p'.repeat(125))));
+		for (let i = 0; i < 20; i++) {
+			client.send(pings);
+			await sleep(5);
+		}
+		/* The others go on. */
+		const other = await Client.open(node.url('/ws/pings2'));
+		await node.publish('pings2', 'hello');
+		assert.equal(await other.next(), 'hello');
+		other.terminate();
+		client.destroy();
+		await eventually(3_000, 'the client to go', async () =>
+			await node.subscribers('pings') === 0);
+	});
+});
+
+describe('slow: stalled for too long', () => {
+	test('a queue that does not move is given up in time', { timeout: 60 }, async () => {
+		const STALL = 1_500;
+		const node = await Node.start({
+			limits: { queue: 64 << 20, stall: ms(STALL), close: ms(1_000),
+				ping_interval: ms(60_000) },
+		});
+		const good = await Client.open(node.url('/ws/stall'));
+		const bad = await stopped(node, '/ws/stall');
+		/* More than the kernel's buffers of both ends hold, and far less than the queue may. */
+		const N = 400;
+		for (let i = 0; i < N; i++)
+			await node.publish('stall', 'x'.repeat(30_000));
+		assert.equal(await node.subscribers('stall'), 2, 'let go too soon');
+		const begun = Date.now();
+		await eventually(STALL * 2 + 2_000, 'it to be let go', async () =>
+			await node.subscribers('stall') === 1);
+		assert.ok(Date.now() - begun < STALL * 2 + 1_500);
+		await good.count(N);
+		const close = await readOut(bad);
+		assert.ok(close === undefined || close.code === 1013);
+		bad.destroy();
+		good.terminate();
+		await node.stop();
+	});
+});
