@@ -49,7 +49,7 @@ missing_packages() {
 
 # install_packages NAME...: installs what is missing, and starts no service.
 install_packages() {
-	local missing policy=/usr/sbin/policy-rc.d own_policy=no failed=0
+	local missing policy=/usr/sbin/policy-rc.d failed=0
 	mapfile -t missing < <(missing_packages "$@")
 	[ ${#missing[@]} -gt 0 ] || return 0
 	command -v apt-get >/dev/null || die "please install: ${missing[*]}"
@@ -58,7 +58,8 @@ install_packages() {
 	say "installing ${missing[*]}"
 	# Debian's way to say that packages must not start their services.
 	if [ ! -e "$policy" ]; then
-		own_policy=yes
+		# shellcheck disable=SC2064 # the path of now
+		trap "as_root rm -f $policy" EXIT
 		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
 		as_root chmod 755 "$policy"
 	fi
@@ -66,7 +67,10 @@ install_packages() {
 		# The lists may be old, or not there at all.
 		as_root apt-get update -q && apt_install "${missing[@]}"
 	} || failed=1
-	[ "$own_policy" = no ] || as_root rm -f "$policy"
+	if [ -n "$(trap -p EXIT)" ]; then
+		as_root rm -f "$policy"
+		trap - EXIT
+	fi
 	[ "$failed" -eq 0 ] || die "could not install: ${missing[*]}"
 	if [[ " ${missing[*]} " = *" redis-server "* ]] && command -v systemctl >/dev/null; then
 		# The tests start servers of their own; a system-wide one is not for us to leave behind.
@@ -108,8 +112,9 @@ configure_tree() {
 	local dir=$1
 	shift
 	if [ -e "$TOP/config.status" ]; then
-		die "the source tree itself is configured, which keeps builds elsewhere from working;" \
-			"run: make -C $TOP distclean"
+		echo "The source tree itself is configured, which keeps builds elsewhere from working;" \
+			"run: make -C $TOP distclean" >&2
+		return 1
 	fi
 	if [ ! -e "$TOP/configure" ] || [ "$TOP/configure.ac" -nt "$TOP/configure" ]; then
 		say "autoreconf"

@@ -64,7 +64,10 @@ FAN_NODISCARD int engine_open(struct engine **out, struct event_base *base, cons
 void engine_close(struct engine *e);
 
 const char *engine_name(const struct engine *e);
-/* Whether the engine serves now; /readyz says so. */
+/*
+ * Whether the engine serves now; /readyz says so.  It may be false between `restored` and
+ * `interrupted` too, where messages still arrive but nothing can be published.
+ */
 bool engine_up(const struct engine *e);
 
 /*

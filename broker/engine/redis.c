@@ -3,7 +3,8 @@
  *
  * Owns:    two links to Redis, the table of channels, the publishes under way.
  * Process: hub.
- * Layer:   broker/engine.  Uses engine_impl, redis_link, redis_subs, redis_url, envelope; libevent.
+ * Layer:   broker/engine.  Uses engine_impl, redis_link, redis_resp, redis_subs, redis_url, envelope;
+ *          libevent.
  *
  * One link is subscribed, the other carries PUBLISH; each connects again by itself.  Redis answers
  * and delivers in order on each, which the code relies on: replies match publishes first in first
@@ -32,6 +33,7 @@
 #include "broker/engine/engine_impl.h"
 #include "broker/engine/envelope.h"
 #include "broker/engine/redis_link.h"
+#include "broker/engine/redis_resp.h"
 #include "broker/engine/redis_subs.h"
 #include "broker/engine/redis_url.h"
 #include "common/clock.h"
@@ -457,7 +459,7 @@ redis_open(struct engine **out, struct event_base *base, const struct conf *c,
 	int err;
 
 	if (strlen(c->redis.prefix) > PREFIX_MAX) {
-		log_errx("redis.prefix: at most %d bytes", PREFIX_MAX);
+		log_errx("redis.prefix: at most %zu bytes", (size_t)PREFIX_MAX);
 		return FAN_EINVAL;
 	}
 	e = calloc(1, sizeof(*e));

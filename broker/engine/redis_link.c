@@ -8,7 +8,6 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/util.h>
-#include <hiredis/hiredis.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -21,16 +20,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "broker/engine/redis_resp.h"
 #include "broker/engine/redis_url.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
 
-/* hiredis moves what it has not parsed after each KiB that it has, so it is fed small pieces. */
-#define READ_CHUNK (16 * 1024)
-#define READ_PASS (256 * 1024)
-#define READER_KEEP (1024 * 1024) /* an empty parser buffer above this is freed */
-#define LINE_MAX_BYTES 4096
+#define READ_CHUNK (16UL * 1024)
+#define READ_PASS (256UL * 1024)
 #define OUT_MAX ((size_t)1 << 30)
 #define OUT_KEEP ((size_t)1 << 20)
 #define BACKOFF_MIN_MS 50
@@ -60,14 +57,7 @@ struct redis_link {
 	struct event readable, writable;
 	struct event timer; /* WAITING: try again; READY: an answer is due; else: give up */
 
-	redisReader *reader;
-	struct redis_reply reply; /* being put together by the parser's callbacks */
-	char
-	    scratch[REDIS_KEY_MAX]; /* strings of an array that may move before its last is there */
-	size_t scratch_len;
-	const char *refused; /* why a callback stopped the parser */
-	int refused_err;
-
+	struct redis_reader *reader;
 	struct buf out;
 	size_t awaiting;   /* replies that are due */
 	uint64_t progress; /* when Redis last gave a sign of life while replies were due, ms */
@@ -110,8 +100,7 @@ shut(struct redis_link *l)
 		(void)close(l->fd);
 		l->fd = -1;
 	}
-	if (l->reader != NULL)
-		redisReaderFree(l->reader);
+	redis_reader_free(l->reader);
 	l->reader = NULL;
 	buf_fini(&l->out);
 	l->awaiting = 0;
@@ -158,7 +147,7 @@ redis_link_drop(struct redis_link *l, int err, const char *why)
 		fail(l, err, "%s", why);
 }
 
-/* --- parsing ---------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static void
 become_ready(struct redis_link *l)
@@ -176,17 +165,17 @@ become_ready(struct redis_link *l)
 }
 
 static int
-handshake_reply(struct redis_link *l)
+handshake_reply(struct redis_link *l, const struct redis_reply *r)
 {
-	const struct redis_value *v = &l->reply.v[0];
+	const struct redis_value *v = &r->v[0];
 	int len = (int)(v->len < 200 ? v->len : 200);
 
-	if (!l->reply.array && v->type == REDIS_TYPE_STATUS) {
+	if (!r->array && v->type == REDIS_TYPE_STATUS) {
 		if (--l->handshake == 0)
 			become_ready(l);
 		return 0;
 	}
-	if (l->reply.array || v->type != REDIS_TYPE_ERROR)
+	if (r->array || v->type != REDIS_TYPE_ERROR)
 		return FAN_EPROTO;
 	if (log_gate_open(&l->gate, LOG_BURST))
 		log_errx("redis: %s (%.*s)",
@@ -196,157 +185,18 @@ handshake_reply(struct redis_link *l)
 	return FAN_EDENIED;
 }
 
-/* The reply is whole.  Its last string is still where the parser has it. */
 static int
-deliver(struct redis_link *l)
+on_reply(void *arg, const struct redis_reply *r)
 {
+	struct redis_link *l = arg;
 	int got;
 
 	if (l->state == LINK_HANDSHAKE)
-		got = handshake_reply(l);
-	else
-		got = l->handler->reply(l->arg, &l->reply);
+		return handshake_reply(l, r);
+	got = l->handler->reply(l->arg, r);
 	if (got > 0 && l->awaiting > 0)
 		l->awaiting--;
-	if (got >= 0)
-		return 0;
-	l->refused = fan_strerror(got);
-	l->refused_err = got;
-	return got;
-}
-
-/*
- * Adds a value to the reply under way.  Strings are lent in place where they complete the reply;
- * what is behind an earlier one may be read only after the parser's buffer has moved, so that is
- * copied.  Returns what hiredis takes for an object, or NULL to stop it.
- */
-static void *
-add_value(
-    const redisReadTask *task, enum redis_type type, const char *data, size_t len, int64_t number)
-{
-	struct redis_link *l = task->privdata;
-	struct redis_reply *r = &l->reply;
-	bool last = task->parent == NULL || task->idx + 1 == (int)task->parent->elements;
-
-	if (task->parent == NULL) {
-		r->array = false;
-		r->n = 0;
-	}
-	if (!last && len > sizeof(l->scratch) - l->scratch_len) {
-		l->refused = "a string is too long";
-		return NULL;
-	}
-	if (!last && len > 0) {
-		data = memcpy(l->scratch + l->scratch_len, data, len);
-		l->scratch_len += len;
-	}
-	/* on_array has made sure that there is room. */
-	r->v[r->n++] = (struct redis_value){ type, data, len, number };
-	return last && deliver(l) != 0 ? NULL : l;
-}
-
-static void *
-on_string(const redisReadTask *task, char *s, size_t n)
-{
-	enum redis_type type = REDIS_TYPE_STRING;
-
-	if (task->type == REDIS_REPLY_STATUS)
-		type = REDIS_TYPE_STATUS;
-	else if (task->type == REDIS_REPLY_ERROR)
-		type = REDIS_TYPE_ERROR;
-	return add_value(task, type, s, n, 0);
-}
-
-static void *
-on_integer(const redisReadTask *task, long long number)
-{
-	return add_value(task, REDIS_TYPE_INTEGER, NULL, 0, number);
-}
-
-static void *
-on_nil(const redisReadTask *task)
-{
-	return add_value(task, REDIS_TYPE_NIL, NULL, 0, 0);
-}
-
-#if HIREDIS_MAJOR >= 1
-static void *
-on_array(const redisReadTask *task, size_t elements)
-#else
-static void *
-on_array(const redisReadTask *task, int elements)
-#endif
-{
-	struct redis_link *l = task->privdata;
-
-	if (task->parent != NULL || elements < 1 || elements > REDIS_ARRAY_MAX) {
-		l->refused = "an array is nested, empty or too long";
-		return NULL;
-	}
-	l->reply.array = true;
-	l->reply.n = 0;
-	l->scratch_len = 0;
-	return l;
-}
-
-static void
-on_free(void *object)
-{
-	(void)object; /* it is the link itself */
-}
-
-static redisReplyObjectFunctions reply_functions = {
-	.createString = on_string,
-	.createArray = on_array,
-	.createInteger = on_integer,
-	.createNil = on_nil,
-	.freeObject = on_free,
-};
-
-/*
- * What stays in the parser's buffer is a line that has not ended, or the length line of a string
- * and a part of the string.  Returns what is wrong with it, or NULL.
- */
-static const char *
-check_rest(const redisReader *r)
-{
-	const char *p = r->buf + r->pos;
-	size_t n = r->len - r->pos;
-	unsigned long long declared;
-	char *end;
-
-	if (n == 0)
-		return NULL;
-	declared = strtoull(p, &end, 10);
-	if (end != p && *end == '\r')
-		return declared > REDIS_BULK_MAX ? "a string is too long" : NULL;
-	return n > LINE_MAX_BYTES ? "a line is too long" : NULL;
-}
-
-/* Returns false if the link was lost over the bytes. */
-static bool
-consume(struct redis_link *l, const char *bytes, size_t n)
-{
-	const char *wrong;
-	void *object;
-
-	l->refused = NULL;
-	l->refused_err = FAN_EPROTO;
-	if (redisReaderFeed(l->reader, bytes, n) != REDIS_OK) {
-		fail(l, FAN_ENOMEM, "no memory for a reply");
-		return false;
-	}
-	do {
-		if (redisReaderGetReply(l->reader, &object) != REDIS_OK) {
-			wrong = l->refused != NULL ? l->refused : redisReaderGetError(l->reader);
-			fail(l, l->refused_err, "%s", wrong);
-			return false;
-		}
-	} while (object != NULL);
-	wrong = check_rest(l->reader);
-	if (wrong != NULL)
-		fail(l, FAN_EPROTO, "%s", wrong);
-	return wrong == NULL;
+	return got < 0 ? got : 0;
 }
 
 static void
@@ -354,8 +204,10 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct redis_link *l = arg;
 	char chunk[READ_CHUNK];
+	const char *why;
 	size_t total = 0;
 	ssize_t n;
+	int err;
 
 	(void)what;
 	do {
@@ -367,8 +219,11 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		l->progress = clock_ms();
-		if (!consume(l, chunk, (size_t)n))
+		err = redis_reader_feed(l->reader, chunk, (size_t)n, &why);
+		if (err != 0) {
+			fail(l, err, "%s", why);
 			return;
+		}
 		total += (size_t)n;
 	} while ((size_t)n == sizeof(chunk) && total < READ_PASS);
 }
@@ -402,58 +257,6 @@ redis_link_flush(struct redis_link *l)
 		buf_fini(&l->out);
 }
 
-/* Writes "<mark><n>CRLF" to p and returns the place behind it. */
-static uint8_t *
-put_count(uint8_t *p, char mark, size_t n)
-{
-	char digits[20];
-	size_t i = sizeof(digits);
-
-	do {
-		digits[--i] = (char)('0' + n % 10);
-		n /= 10;
-	} while (n > 0);
-	*p++ = (uint8_t)mark;
-	p = (uint8_t *)memcpy(p, digits + i, sizeof(digits) - i) + (sizeof(digits) - i);
-	*p++ = '\r';
-	*p++ = '\n';
-	return p;
-}
-
-static uint8_t *
-put_bytes(uint8_t *p, const void *data, size_t n)
-{
-	return n == 0 ? p : (uint8_t *)memcpy(p, data, n) + n;
-}
-
-/* Appends a command in RESP, whatever the state. */
-static int
-append(struct redis_link *l, const struct redis_arg *args, size_t n)
-{
-	const size_t count_max = 23; /* a mark, 20 digits, CRLF */
-	size_t need = count_max, i;
-	uint8_t *start, *p;
-	int err;
-
-	for (i = 0; i < n; i++) {
-		if (args[i].len > OUT_MAX || args[i].head_len > OUT_MAX || need > OUT_MAX)
-			return FAN_ETOOBIG;
-		need += count_max + args[i].head_len + args[i].len + 2;
-	}
-	err = buf_reserve(&l->out, need, &start);
-	if (err != 0)
-		return err;
-	p = put_count(start, '*', n);
-	for (i = 0; i < n; i++) {
-		p = put_count(p, '$', args[i].head_len + args[i].len);
-		p = put_bytes(p, args[i].head, args[i].head_len);
-		p = put_bytes(p, args[i].data, args[i].len);
-		p = put_bytes(p, "\r\n", 2);
-	}
-	buf_commit(&l->out, (size_t)(p - start));
-	return 0;
-}
-
 int
 redis_link_command(struct redis_link *l, const struct redis_arg *args, size_t n, size_t replies)
 {
@@ -461,7 +264,7 @@ redis_link_command(struct redis_link *l, const struct redis_arg *args, size_t n,
 
 	if (l->state != LINK_READY)
 		return FAN_EDOWN;
-	err = append(l, args, n);
+	err = redis_command_append(&l->out, args, n);
 	if (err != 0)
 		return err;
 	if (l->awaiting == 0) {
@@ -496,7 +299,7 @@ queue_handshake(struct redis_link *l)
 		if (u->user != NULL)
 			args[n++] = (struct redis_arg){ .data = u->user, .len = strlen(u->user) };
 		args[n++] = (struct redis_arg){ .data = u->password, .len = strlen(u->password) };
-		err = append(l, args, n);
+		err = redis_command_append(&l->out, args, n);
 		if (err != 0)
 			return err;
 		l->handshake++;
@@ -505,7 +308,7 @@ queue_handshake(struct redis_link *l)
 		args[0] = (struct redis_arg){ .data = "SELECT", .len = 6 };
 		args[1] = (struct redis_arg){ .data = db,
 			.len = (size_t)snprintf(db, sizeof(db), "%u", u->db) };
-		err = append(l, args, 2);
+		err = redis_command_append(&l->out, args, 2);
 		if (err != 0)
 			return err;
 		l->handshake++;
@@ -516,13 +319,11 @@ queue_handshake(struct redis_link *l)
 static void
 on_connected(struct redis_link *l)
 {
-	l->reader = redisReaderCreateWithFunctions(&reply_functions);
+	l->reader = redis_reader_new(on_reply, l);
 	if (l->reader == NULL || queue_handshake(l) != 0) {
 		fail(l, FAN_ENOMEM, "no memory for a connection");
 		return;
 	}
-	l->reader->privdata = l;
-	l->reader->maxbuf = READER_KEEP;
 	(void)event_add(&l->readable, NULL);
 	if (l->handshake == 0) {
 		become_ready(l);

@@ -1,14 +1,11 @@
 /*
  * redis_link: one connection to Redis that comes back by itself.
  *
- * Owns:    the socket, the reply parser, the output buffer, the timers, a name lookup.
+ * Owns:    the socket, the reader of replies, the output buffer, the timers, a name lookup.
  * Process: hub.
- * Layer:   broker/engine.  Uses redis_url, common/buf, clock, log; libevent, evdns, and hiredis for
- *          the parsing of replies.  No other file knows hiredis.
+ * Layer:   broker/engine.  Uses redis_resp, redis_url, common/buf, clock, log; libevent, evdns.
  *
- * What comes from Redis is not trusted with memory: nothing is allocated from a length that the
- * peer names before its bytes are there, arrays and strings are bounded, and whatever breaks the
- * protocol or a bound drops the link.  Nothing here blocks.
+ * Whatever breaks the protocol or a bound of redis_resp drops the link.  Nothing here blocks.
  *
  *     WAITING ---> RESOLVING ---> CONNECTING ---> HANDSHAKE ---> READY
  *        ^ back-off  |  (names only)   |           (AUTH, SELECT)  |
@@ -25,33 +22,10 @@
 #include "common/err.h"
 
 struct event_base;
+struct redis_arg;
 struct redis_link;
+struct redis_reply;
 struct redis_url;
-
-#define REDIS_ARRAY_MAX 16                 /* elements of a reply; none of them is an array */
-#define REDIS_BULK_MAX ((64 << 20) + 4096) /* bytes of a string: a message and its envelope */
-#define REDIS_KEY_MAX 1024                 /* bytes of all strings of an array but its last */
-
-enum redis_type {
-	REDIS_TYPE_STRING,
-	REDIS_TYPE_STATUS,
-	REDIS_TYPE_ERROR,
-	REDIS_TYPE_INTEGER,
-	REDIS_TYPE_NIL,
-};
-
-struct redis_value {
-	enum redis_type type;
-	const char *data; /* of a string, status or error; not NUL-terminated */
-	size_t len;
-	int64_t number; /* of an integer */
-};
-
-struct redis_reply {
-	bool array;
-	size_t n; /* 1 unless it is an array */
-	struct redis_value v[REDIS_ARRAY_MAX];
-};
 
 /* Callbacks, all with the owner's arg, all from the event loop. */
 struct redis_link_handler {
@@ -83,14 +57,6 @@ struct redis_link *redis_link_new(struct event_base *base, const struct redis_li
 void redis_link_free(struct redis_link *l);
 
 bool redis_link_ready(const struct redis_link *l);
-
-/* One argument of a command: head_len bytes, then len bytes. */
-struct redis_arg {
-	const void *head;
-	size_t head_len;
-	const void *data;
-	size_t len;
-};
 
 /*
  * Queues a copy of a command that Redis answers with `replies` replies.  FAN_EDOWN: not ready.

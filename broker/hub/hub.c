@@ -52,10 +52,10 @@ struct hub {
 	struct peer **by_slot; /* the workers' */
 	unsigned strangers;
 	uint32_t serial;
+	bool told_up;             /* what the workers know of it */
 	bool served, interrupted; /* the engine: ever, and since it last did */
 	uint32_t outages;
 	size_t max_msg;
-
 	struct event *ev_accept, *ev_accept_again, *ev_tick, *ev_term;
 };
 
@@ -132,8 +132,7 @@ on_engine_message(void *arg, const char *channel, size_t channel_len, enum msg_k
 	b = encode(h, &m);
 	if (b == NULL && log_gate_open(&gate, 5))
 		log_warnx(
-		    "message dropped channel=\"%.*s\" bytes=%zu: larger than limits.message, or no "
-		    "memory",
+		    "message dropped channel=\"%.*s\" bytes=%zu: larger than 64 MiB, or no memory",
 		    (int)channel_len, channel, len);
 	/* A channel that is back sooner than the others: its gap comes before its messages. */
 	gap = h->interrupted && interest_note_outage(h->interest, channel, channel_len, h->outages);
@@ -198,25 +197,21 @@ static void
 on_engine_interrupted(void *arg)
 {
 	struct hub *h = arg;
-	struct ipc_msg m = { .type = IPC_ENGINE, .value = 0 };
 
 	/* One that never served has lost nothing. */
 	h->interrupted = h->served;
 	h->outages++;
 	log_warnx("engine=%s down", engine_name(h->engine));
-	send_all(h, &m);
 }
 
 static void
 on_engine_restored(void *arg)
 {
 	struct hub *h = arg;
-	struct ipc_msg up = { .type = IPC_ENGINE, .value = 1 };
 	struct ipc_msg gap = { .type = IPC_GAP };
 
 	log_info(
 	    "engine=%s up channels=%zu", engine_name(h->engine), interest_channels(h->interest));
-	send_all(h, &up);
 	if (h->interrupted)
 		send_all(h, &gap);
 	h->served = true;
@@ -492,6 +487,18 @@ on_term(evutil_socket_t sig, short what, void *arg)
 	loop_stop(h->loop);
 }
 
+/* An engine that cannot publish is not up, although it may still deliver and so says nothing. */
+static void
+tell_engine(struct hub *h)
+{
+	struct ipc_msg m = { .type = IPC_ENGINE, .value = engine_up(h->engine) ? 1 : 0 };
+
+	if (h->told_up == (m.value != 0))
+		return;
+	h->told_up = m.value != 0;
+	send_all(h, &m);
+}
+
 static void
 on_pass_end(void *arg)
 {
@@ -508,6 +515,7 @@ on_pass_end(void *arg)
 		p = TAILQ_FIRST(&h->peers);
 	}
 	engine_flush(h->engine);
+	tell_engine(h);
 	TAILQ_FOREACH(p, &h->peers, entry)
 	{
 		peer_flush(p);
@@ -551,7 +559,7 @@ hub_init(struct hub *h)
 	if (err != 0)
 		return err;
 	log_set_level((enum log_level)h->conf->log.level);
-	h->max_msg = (size_t)h->conf->limits.message + IPC_HEAD_MAX;
+	h->max_msg = IPC_MSG_MAX;
 	h->loop = loop_new();
 	h->interest = interest_new(h->boot->workers);
 	h->counts = counts_new(h->boot->workers, on_counted, h);
@@ -588,7 +596,6 @@ hub_fini(struct hub *h)
 	free(h->by_slot);
 	counts_free(h->counts);
 	interest_free(h->interest);
-
 	loop_free(h->loop);
 	conf_free(h->conf);
 }
