@@ -137,11 +137,9 @@ static const struct conf_opt options[] = {
 	INTEGER(limits.channel_name, "limits.channel_name", "255", 1, 255, "bytes", RELOAD,
 	    "The longest name of a channel."),
 	INTEGER(limits.commands, "limits.commands", "50", 0, 1000000, "per second", RELOAD,
-	    "Commands and messages that one connection may send in the long run; 0: no limit."),
+	    "Commands of fanfare.json that a connection may send in the long run; 0: no limit."),
 	INTEGER(limits.commands_burst, "limits.commands_burst", "100", 1, 1000000, "commands",
-	    RELOAD,
-	    "Commands and messages that a connection may send at once before limits.commands "
-	    "holds."),
+	    RELOAD, "Commands that a connection may send at once before limits.commands holds."),
 	INTEGER(limits.connections, "limits.connections", "0", 0, 16777216, "connections", RELOAD,
 	    "The most connections of one worker; 0: 90 % of the files that it may open."),
 	SIZE(limits.link_queue, "limits.link_queue", "64MiB", 64 * KIB, 16 * GIB, 0,

@@ -43,6 +43,7 @@ struct uplink {
 	struct ipc_link *link;
 	size_t max_queue;
 	bool welcomed, engine_up, congested;
+	bool start_over; /* the link is to be given up in the next pass */
 	struct ticket *tickets;
 	uint32_t ntickets, free_ticket;
 };
@@ -200,7 +201,7 @@ on_closed(void *arg, int err)
 	log_warnx("hub: link lost reason=\"%s\"", fan_strerror(err));
 	ipc_link_free(u->link);
 	u->link = NULL;
-	u->welcomed = u->engine_up = u->congested = false;
+	u->welcomed = u->engine_up = u->congested = u->start_over = false;
 	for (i = 0; i < u->ntickets; i++) {
 		if (u->tickets[i].fn != NULL && !u->tickets[i].standing)
 			ticket_answer(u, u->tickets[i].number, FAN_EDOWN, 0);
@@ -244,6 +245,11 @@ on_retry(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (u->start_over && u->link != NULL) {
+		on_closed(u, FAN_EFULL);
+		return;
+	}
+	u->start_over = false;
 	if (dial(u) == 0)
 		return;
 	log_warn("hub: cannot connect");
@@ -316,31 +322,34 @@ uplink_congested(const struct uplink *u)
 	return u->congested;
 }
 
-static int
-send_channel(struct uplink *u, enum ipc_type type, const char *channel, size_t len, uint32_t id)
+static void
+tell(struct uplink *u, enum ipc_type type, const char *channel, size_t len, uint32_t id)
 {
+	static const struct timeval now = { 0, 0 };
 	struct ipc_msg m = { .type = type, .id = id, .channel = channel, .channel_len = len };
+	int err;
 
-	if (!u->welcomed)
-		return FAN_EDOWN;
-	return ipc_link_send(u->link, &m);
+	if (!u->welcomed || u->start_over)
+		return;
+	err = ipc_link_send(u->link, &m);
+	if (err == 0)
+		return;
+	/* The hub must not miss it.  Not from here: the caller may be inside of what `down` touches. */
+	log_warnx("hub: the link is made anew reason=\"%s\"", fan_strerror(err));
+	u->start_over = true;
+	(void)event_add(u->retry, &now);
 }
 
-int
+void
 uplink_subscribe(struct uplink *u, const char *channel, size_t len, uint32_t id)
 {
-	return send_channel(u, IPC_SUBSCRIBE, channel, len, id);
+	tell(u, IPC_SUBSCRIBE, channel, len, id);
 }
 
 void
 uplink_unsubscribe(struct uplink *u, const char *channel, size_t len)
 {
-	/* While the hub is away there is nothing to take back: `up` announces what is left then. */
-	if (u->welcomed && send_channel(u, IPC_UNSUBSCRIBE, channel, len, 0) != 0) {
-		/* The hub would believe for ever in a subscriber here; a new link clears that up. */
-		log_warnx("hub: no room for an unsubscribe; the link is made anew");
-		on_closed(u, FAN_EFULL);
-	}
+	tell(u, IPC_UNSUBSCRIBE, channel, len, 0);
 }
 
 static int
@@ -422,6 +431,9 @@ uplink_flush(void *arg)
 		return;
 	ipc_link_flush(u->link);
 	/* The link itself calls `drained` only after a refusal; here also after mere congestion. */
-	if (u->congested && ipc_link_queued(u->link) < CONGESTED_BYTES / 2)
+	if (u->congested && ipc_link_queued(u->link) < CONGESTED_BYTES / 2) {
 		on_drained(u);
+		/* What was held back until now must not wait for the next pass. */
+		ipc_link_flush(u->link);
+	}
 }

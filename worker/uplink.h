@@ -61,8 +61,11 @@ bool uplink_ready(const struct uplink *u);
 /* Whether so much waits for the hub that publishers should be held back until `drained`. */
 bool uplink_congested(const struct uplink *u);
 
-/* FAN_EDOWN: not now; `up` will ask for it.  FAN_EFULL, FAN_ENOMEM. */
-FAN_NODISCARD int uplink_subscribe(struct uplink *u, const char *channel, size_t len, uint32_t id);
+/*
+ * Tell the hub.  While it is away nothing is told, because `up` announces every channel; where the
+ * link has no room, it is made anew.
+ */
+void uplink_subscribe(struct uplink *u, const char *channel, size_t len, uint32_t id);
 void uplink_unsubscribe(struct uplink *u, const char *channel, size_t len);
 
 /*

@@ -175,9 +175,10 @@ setup(struct worker *w)
 	core_init(&w->core, c, w->uplink, w->net.deadlines);
 	dialects_init(&w->core);
 	set_options(w);
+	/* The link after the reaper, because who leaves a channel last tells the hub. */
 	if (loop_add_hook(w->loop, fanout_flush, &w->core) != 0 ||
-	    loop_add_hook(w->loop, uplink_flush, w->uplink) != 0 ||
 	    loop_add_hook(w->loop, net_reap, &w->net) != 0 ||
+	    loop_add_hook(w->loop, uplink_flush, w->uplink) != 0 ||
 	    loop_add_hook(w->loop, say_ready, w) != 0 ||
 	    loop_add_hook(w->loop, stop_if_empty, w) != 0)
 		return FAN_EFULL;

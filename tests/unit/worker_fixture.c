@@ -192,8 +192,8 @@ hub_cut(struct world *w)
 	WORLD_UNTIL(w, !uplink_up(w->uplink));
 }
 
-static bool
-hub_has(struct world *w, struct ipc_msg *m)
+bool
+hub_next(struct world *w, struct ipc_msg *m)
 {
 	uint8_t *p;
 	ssize_t n;
@@ -220,7 +220,7 @@ hub_expect(struct world *w, enum ipc_type type)
 {
 	struct ipc_msg m = { 0 };
 
-	WORLD_UNTIL(w, hub_has(w, &m));
+	WORLD_UNTIL(w, hub_next(w, &m));
 	cr_assert_eq(m.type, type, "message type %d, not %d", (int)m.type, (int)type);
 	return m;
 }
@@ -242,7 +242,7 @@ hub_quiet(struct world *w)
 	struct ipc_msg m = { 0 };
 
 	world_settle(w);
-	cr_assert_not(hub_has(w, &m), "type %d", (int)m.type);
+	cr_assert_not(hub_next(w, &m), "type %d", (int)m.type);
 }
 
 static void
@@ -282,7 +282,12 @@ hub_say(struct world *w, struct ipc_msg m, const char *channel)
 void
 hub_subscribed(struct world *w, const char *channel, int status)
 {
-	hub_say(w, (struct ipc_msg){ .type = IPC_SUBSCRIBED, .status = status }, channel);
+	const struct channel *c = channel_find(&w->core.channels, channel, strlen(channel));
+	struct ipc_msg m = {
+		.type = IPC_SUBSCRIBED, .id = c == NULL ? 0 : c->ask, .status = status
+	};
+
+	hub_say(w, m, channel);
 }
 
 void

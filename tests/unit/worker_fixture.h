@@ -76,6 +76,8 @@ void hub_welcome(struct world *w, bool engine_up);
 void hub_accept(struct world *w);
 /* Cuts the link, and waits until the worker knows. */
 void hub_cut(struct world *w);
+/* The worker's next message, lent until the next call; false: there is none yet. */
+bool hub_next(struct world *w, struct ipc_msg *m);
 /* The next message of the worker, lent until the next call; it must be of this type. */
 struct ipc_msg hub_expect(struct world *w, enum ipc_type type);
 /* The same, and about this channel. */
@@ -83,6 +85,7 @@ struct ipc_msg hub_expect_on(struct world *w, enum ipc_type type, const char *ch
 /* Nothing comes. */
 void hub_quiet(struct world *w);
 void hub_send(struct world *w, const struct ipc_msg *m);
+/* Answers the worker's last question for the channel. */
 void hub_subscribed(struct world *w, const char *channel, int status);
 void hub_message(struct world *w, const char *channel, enum msg_kind kind, const char *text);
 void hub_gap(struct world *w, const char *channel);

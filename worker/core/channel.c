@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "common/block.h"
-#include "common/log.h"
 #include "worker/uplink.h"
 
 #define GROUPS_MAX 255
@@ -45,16 +44,11 @@ channel_find(const struct channels *t, const char *name, size_t len)
 	return map_get(&t->map, name, len);
 }
 
-/* The hub will be asked again when its link is made anew, so a failure here only delays. */
 static void
 ask_hub(struct channel *c)
 {
-	int err;
-
 	c->ask = ++c->table->asks;
-	err = uplink_subscribe(c->table->uplink, c->name, c->len, c->ask);
-	if (err != 0 && err != FAN_EDOWN)
-		log_warnx("channel=%s subscribe: %s", c->name, fan_strerror(err));
+	uplink_subscribe(c->table->uplink, c->name, c->len, c->ask);
 }
 
 static struct channel *
@@ -95,6 +89,17 @@ channel_free(struct channel *c)
 	free(c);
 }
 
+static void
+wait_in(struct channel *c, struct sub *sub)
+{
+	sub->state = SUB_WAITING;
+	sub->u.wait.next = c->waiting;
+	sub->u.wait.prev = &c->waiting;
+	if (c->waiting != NULL)
+		c->waiting->u.wait.prev = &sub->u.wait.next;
+	c->waiting = sub;
+}
+
 int
 channel_join(struct channels *t, const char *name, size_t len, struct sub *sub)
 {
@@ -111,13 +116,16 @@ channel_join(struct channels *t, const char *name, size_t len, struct sub *sub)
 		sub->state = SUB_READY;
 		return 0;
 	}
-	sub->state = SUB_WAITING;
-	sub->u.wait.next = c->waiting;
-	sub->u.wait.prev = &c->waiting;
-	if (c->waiting != NULL)
-		c->waiting->u.wait.prev = &sub->u.wait.next;
-	c->waiting = sub;
+	wait_in(c, sub);
 	return FAN_EAGAIN;
+}
+
+bool
+channel_still_live(struct sub *sub)
+{
+	if (sub->state == SUB_READY && !sub->channel->live)
+		wait_in(sub->channel, sub);
+	return sub->state != SUB_WAITING;
 }
 
 /* The channel's group of a variant, made where there is none; NULL: no memory. */

@@ -100,6 +100,10 @@ FAN_NODISCARD int channel_attach(struct sub *sub, const struct variant *v);
 /* Takes a sub out, in any state.  The channel goes with its last sub. */
 void channel_leave(struct sub *sub);
 
+/*
+ * Whether a sub is READY or ATTACHED.  One that became READY before the hub was lost waits again.
+ */
+bool channel_still_live(struct sub *sub);
 /* Takes the first waiting sub as READY; NULL when none waits. */
 struct sub *channel_take_waiting(struct channel *c);
 

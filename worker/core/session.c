@@ -89,13 +89,14 @@ session_start(struct session *s, const struct transport *ops, void *t)
 {
 	struct sub *sub;
 
+	/* First of all: what is attached may be sent to, also after a failure. */
+	s->transport = ops;
+	s->t = t;
+	s->started = true;
 	for (sub = s->subs; sub != NULL; sub = sub->next) {
 		if (sub->state == SUB_READY && session_attach(s, sub) != 0)
 			return FAN_ENOMEM;
 	}
-	s->transport = ops;
-	s->t = t;
-	s->started = true;
 	return 0;
 }
 
@@ -202,13 +203,12 @@ session_unsubscribe(struct session *s, struct sub *sub)
 bool
 session_all_live(const struct session *s)
 {
-	const struct sub *sub;
+	struct sub *sub;
+	bool all = true;
 
-	for (sub = s->subs; sub != NULL; sub = sub->next) {
-		if (sub->state == SUB_WAITING)
-			return false;
-	}
-	return true;
+	for (sub = s->subs; sub != NULL; sub = sub->next)
+		all = channel_still_live(sub) && all;
+	return all;
 }
 
 /* --- publishing --------------------------------------------------------------------------- */
@@ -240,8 +240,8 @@ session_resume(struct session *s, enum session_pause why)
 		s->transport->resume(s->t);
 }
 
-static void
-hold(struct session *s)
+void
+session_hold(struct session *s)
 {
 	if (s->held)
 		return;
@@ -286,7 +286,7 @@ session_publish(struct session *s, const char *name, size_t len, enum msg_kind k
 	if (err == FAN_EDOWN || err == FAN_EFULL)
 		err = keep(s, name, len, kind, data, n);
 	if (s->unsent != NULL || uplink_congested(u))
-		hold(s);
+		session_hold(s);
 	return err;
 }
 

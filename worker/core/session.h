@@ -96,7 +96,7 @@ struct session {
 	struct unsent *unsent; /* a message that waits for the hub; NULL: none */
 	TAILQ_ENTRY(session) held_link;
 	uint32_t ticket; /* of quiet publishes; 0: none yet */
-	uint16_t nsubs;
+	uint32_t nsubs;
 	uint8_t paused; /* bits of enum session_pause; the transport is paused while any is set */
 	bool started;
 	bool held; /* in core->held */
@@ -140,7 +140,7 @@ FAN_NODISCARD int session_attach(struct session *s, struct sub *sub);
 /* The session's sub of this channel, or NULL. */
 struct sub *session_find(const struct session *s, const char *name, size_t len);
 void session_unsubscribe(struct session *s, struct sub *sub);
-/* Whether every sub is at least READY. */
+/* Whether every sub is at least READY; one whose channel was lost since waits again. */
 bool session_all_live(const struct session *s);
 
 /*
@@ -155,6 +155,8 @@ FAN_NODISCARD int session_publish(struct session *s, const char *name, size_t le
 void session_pause(struct session *s, enum session_pause why);
 void session_resume(struct session *s, enum session_pause why);
 
+/* Holds a publisher's input back until the hub's link is up and not congested. */
+void session_hold(struct session *s);
 /* Resumes the held sessions; called when the link comes up or has drained. */
 void core_release_held(struct core *core);
 

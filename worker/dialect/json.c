@@ -315,6 +315,8 @@ do_publish(struct session *s, const struct command *c)
 		wait_free(s->state, w);
 		answer_status(s, err == FAN_EFULL ? FAN_EDOWN : err, c->id);
 	}
+	if (uplink_congested(s->core->uplink))
+		session_hold(s);
 }
 
 /* Reads the id to repeat.  A string or an integer; anything else is an error. */
@@ -433,7 +435,8 @@ spend(struct state *st)
 		int64_t burst = s->core->conf->limits.commands_burst;
 
 		st->credit = st->credit + more > burst ? burst : st->credit + more;
-		st->credit_at = now;
+		/* What is less than a command's worth counts on. */
+		st->credit_at += (uint64_t)(more * 1000 / rate);
 	}
 	st->credit--;
 	if (st->credit <= 0) {

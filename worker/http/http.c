@@ -14,7 +14,7 @@
 #define RESPONSE_HEAD_MAX 1024
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 
-static void run(struct http *h);
+static bool run(struct http *h);
 static void on_data(struct conn *c, uint8_t *p, size_t n);
 static void on_eof(struct conn *c);
 static void on_deadline(struct conn *c);
@@ -173,17 +173,23 @@ http_respond(
 		conn_close(h->conn, CONN_CLOSED_INTERNAL);
 		return;
 	}
-	conn_write(h->conn, head, (size_t)len);
-	if (!h->head_only)
+	if (h->head_only)
+		n = 0;
+	if (n <= sizeof(head) - (size_t)len) {
+		/* One segment where it fits. */
+		memcpy(head + len, body, n);
+		conn_write(h->conn, head, (size_t)len + n);
+	} else {
+		conn_write(h->conn, head, (size_t)len);
 		conn_write(h->conn, body, n);
+	}
 	if (h->state != HTTP_HANDLING)
 		return; /* run goes on from here */
 	next_request(h);
 	if (!h->running && h->state == HTTP_HEAD && conn_is_open(h->conn)) {
 		h->cur = h->in.base == NULL ? NULL : h->in.base + h->in.off;
 		h->cur_n = buf_len(&h->in);
-		run(h);
-		if (h->state == HTTP_HEAD || h->state == HTTP_BODY)
+		if (run(h) && (h->state == HTTP_HEAD || h->state == HTTP_BODY))
 			conn_resume(h->conn);
 	}
 }
@@ -206,6 +212,7 @@ http_fail(struct http *h, int status, const char *extra, const char *why)
 	http_error(h, status, extra, why);
 	if (h->state != HTTP_LEFT) {
 		h->state = HTTP_LEFT;
+		drop_ctx(h);
 		conn_finish(h->conn, CONN_CLOSED_PROTOCOL);
 	}
 }
@@ -363,10 +370,10 @@ run_head(struct http *h)
 	int err = http_request_parse((const char *)h->cur, h->cur_n, h->seen, &h->server->limits,
 	    &req, &used, &status, &why);
 
+	/* An idle connection has the time for head and answer from the head's first byte on. */
+	if (h->seen == 0 && !h->first)
+		conn_deadline(h->conn, h->server->head_ms);
 	if (err == FAN_EAGAIN) {
-		/* An idle connection has the head's time from its first byte on. */
-		if (h->seen == 0 && !h->first)
-			conn_deadline(h->conn, h->server->head_ms);
 		h->seen = h->cur_n;
 		return;
 	}
@@ -377,7 +384,8 @@ run_head(struct http *h)
 	h->seen = 0;
 	h->minor = (uint8_t)req.minor;
 	/* What follows a request to upgrade may be meant for another protocol, so it is not read. */
-	h->keep_alive = req.keep_alive && http_field_next(&req, "Upgrade", &pos) == NULL;
+	h->keep_alive =
+	    req.keep_alive && !h->stopping && http_field_next(&req, "Upgrade", &pos) == NULL;
 	h->head_only = http_slice_is(req.method, "HEAD");
 	take(h, used);
 	h->server->begin(h, &req);
@@ -385,8 +393,11 @@ run_head(struct http *h)
 		after_begin(h, &req);
 }
 
-/* Uses the input of this moment as far as the state allows; what is left goes to h->in. */
-static void
+/*
+ * Uses the input of this moment as far as the state allows; what is left goes to h->in.  False:
+ * another protocol has taken over, and h is gone.
+ */
+static bool
 run(struct http *h)
 {
 	bool from_in = h->cur != NULL && h->in.base != NULL && h->cur == h->in.base + h->in.off;
@@ -403,7 +414,7 @@ run(struct http *h)
 	h->running = false;
 	if (h->conn == NULL) {
 		destroy(h);
-		return;
+		return false;
 	}
 	if (from_in)
 		buf_consume(&h->in, total - h->cur_n);
@@ -413,6 +424,7 @@ run(struct http *h)
 		buf_fini(&h->in);
 	h->cur = NULL;
 	h->cur_n = 0;
+	return true;
 }
 
 static void
@@ -430,7 +442,7 @@ on_data(struct conn *c, uint8_t *p, size_t n)
 		h->cur = h->in.base + h->in.off;
 		h->cur_n = buf_len(&h->in);
 	}
-	run(h);
+	(void)run(h);
 }
 
 static void
@@ -467,6 +479,7 @@ on_stop(struct conn *c)
 
 	/* A request that is being served gets its answer. */
 	h->keep_alive = false;
+	h->stopping = true;
 	if (h->state == HTTP_HEAD && buf_len(&h->in) == 0)
 		conn_finish(c, CONN_CLOSED_SHUTDOWN);
 }

@@ -71,7 +71,7 @@ struct http {
 	struct http_chunked chunks;
 	uint8_t state;
 	uint8_t minor; /* public: HTTP/1.minor of the request */
-	bool chunked, want_body, responded, keep_alive, head_only, first, eof, running;
+	bool chunked, want_body, responded, keep_alive, head_only, first, eof, running, stopping;
 };
 
 /* Takes fd, connected and non-blocking.  kind: enum listener_kind.  FAN_ENOMEM: fd is closed. */

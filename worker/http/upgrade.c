@@ -112,10 +112,15 @@ finish(struct opening *o)
 	struct http *h = o->h;
 	struct conn *c = h->conn;
 	struct session *s = o->session;
-	struct ws *ws = ws_new(c, o->options, &ws_handler, s);
+	struct ws *ws;
 	uint8_t *rest;
 	size_t n;
 
+	if (h->stopping) {
+		http_fail(h, 503, "", "the server is stopping");
+		return;
+	}
+	ws = ws_new(c, o->options, &ws_handler, s);
 	if (ws == NULL) {
 		http_fail(h, 500, "", "out of memory");
 		return;

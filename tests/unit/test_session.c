@@ -1,0 +1,279 @@
+/*
+ * Unit tests of session: rules and limits, opening, publishing while the hub is away or slow.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/conf.h"
+#include "tests/unit/session_fixture.h"
+
+TestSuite(session, .timeout = 60, .init = session_setup, .fini = session_teardown);
+
+Test(session, rules_and_limits)
+{
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	cr_assert_eq(peer_subscribe(&p, "deny1"), FAN_EDENIED);
+	cr_assert_eq(peer_subscribe(&p, ""), FAN_EINVAL);
+	cr_assert_eq(peer_subscribe(&p, "a b"), FAN_EINVAL);
+	cr_assert_eq(session_may_publish(&w.core, "news", 4), FAN_EDENIED);
+	cr_assert_eq(session_may_publish(&w.core, "pub1", 4), 0);
+	cr_assert_eq(session_may_publish(&w.core, "a\0b", 3), FAN_EINVAL);
+	w.conf->limits.subscriptions = 2;
+	cr_assert_eq(peer_subscribe(&p, "a"), FAN_EAGAIN);
+	cr_assert_eq(peer_subscribe(&p, "b"), FAN_EAGAIN);
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EFULL);
+	peer_unsubscribe(&p, "a");
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	session_free(p.s);
+}
+
+/* --- opening ------------------------------------------------------------------------------ */
+
+Test(session, an_opening_session_hears_of_each_channel)
+{
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_open(&p, &dialect_a);
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	cr_assert_eq(peer_subscribe(&p, "d"), FAN_EAGAIN);
+	hub_subscribed(&w, "c", 0);
+	WORLD_UNTIL(&w, p.opened == 1);
+	cr_assert_not(session_all_live(p.s));
+	/* Not started: what comes now is not for it. */
+	hub_message(&w, "c", MSG_TEXT, "early");
+	hub_subscribed(&w, "d", 0);
+	WORLD_UNTIL(&w, p.opened == 2);
+	cr_assert(session_all_live(p.s));
+	peer_begin(&p);
+	hub_message(&w, "c", MSG_TEXT, "m");
+	EXPECT_LOG(&p, "am;,");
+	session_free(p.s);
+}
+
+/* A channel that was live, and is not when the other one is: the client must not be told so. */
+Test(session, the_hub_is_lost_while_a_session_opens)
+{
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_open(&p, &dialect_a);
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	cr_assert_eq(peer_subscribe(&p, "d"), FAN_EAGAIN);
+	hub_subscribed(&w, "c", 0);
+	WORLD_UNTIL(&w, p.opened == 1);
+	cr_assert_not(session_all_live(p.s));
+	hub_cut(&w);
+	hub_welcome(&w, true);
+	hub_subscribed(&w, "d", 0);
+	WORLD_UNTIL(&w, p.opened == 2);
+	cr_assert_not(session_all_live(p.s));
+	hub_subscribed(&w, "c", 0);
+	WORLD_UNTIL(&w, p.opened == 3);
+	cr_assert(session_all_live(p.s));
+	session_free(p.s);
+}
+
+Test(session, an_opening_session_is_freed_while_it_waits)
+{
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_open(&p, &dialect_a);
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "c");
+	session_free(p.s);
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, "c");
+	hub_subscribed(&w, "c", 0);
+	world_settle(&w);
+	cr_assert_eq(p.opened, 0);
+}
+
+/* --- publishing --------------------------------------------------------------------------- */
+
+static int
+publish(struct peer *p, const char *text)
+{
+	return session_publish(p->s, "pub", 3, MSG_TEXT, (const uint8_t *)text, strlen(text));
+}
+
+static void
+expect_publish(const char *text)
+{
+	struct ipc_msg m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+
+	cr_assert(m.len == strlen(text) && memcmp(m.data, text, m.len) == 0, "got %.*s", (int)m.len,
+	    (const char *)m.data);
+	cr_assert_eq(m.value, 1);
+}
+
+Test(session, publishes_quietly_and_hears_of_refusals)
+{
+	struct ipc_msg refusal = { .type = IPC_PUBLISHED, .status = FAN_EDOWN };
+	struct ipc_msg m;
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	cr_assert_eq(session_publish(p.s, "news", 4, MSG_TEXT, NULL, 0), FAN_EDENIED);
+	cr_assert_eq(publish(&p, "one"), 0);
+	m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+	cr_assert_neq(m.id, 0);
+	refusal.id = m.id;
+	hub_send(&w, &refusal);
+	hub_send(&w, &refusal);
+	EXPECT_LOG(&p, "refused-9,refused-9,");
+	session_free(p.s);
+	/* Late: nobody is there. */
+	hub_send(&w, &refusal);
+	world_settle(&w);
+}
+
+Test(session, publishers_are_held_while_the_hub_is_away)
+{
+	struct peer p, q, r;
+
+	peer_start(&p, &dialect_a);
+	peer_start(&q, &dialect_a);
+	peer_start(&r, &dialect_a);
+	cr_assert_eq(publish(&p, "one"), 0);
+	cr_assert_eq(publish(&q, "two"), 0);
+	cr_assert_eq(publish(&r, "gone"), 0);
+	cr_assert(p.paused && q.paused && r.paused);
+	session_free(r.s);
+	hub_welcome(&w, true);
+	expect_publish("one");
+	expect_publish("two");
+	hub_quiet(&w);
+	cr_assert(!p.paused && !q.paused);
+	cr_assert_eq(publish(&p, "three"), 0);
+	cr_assert_not(p.paused);
+	expect_publish("three");
+	session_free(p.s);
+	session_free(q.s);
+}
+
+/* The hub reads nothing for a while: nothing is lost, doubled or out of order. */
+Test(session, publishers_are_held_while_the_link_is_full)
+{
+	static char big[20000];
+	struct ipc_msg m;
+	int sent = 0, got = 0;
+	struct peer p;
+
+	memset(big, 'x', sizeof(big) - 1);
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	while (!p.paused) {
+		(void)snprintf(big, 7, "%06d", sent);
+		big[6] = 'x';
+		cr_assert_eq(publish(&p, big), 0);
+		cr_assert_lt(sent++, 1000);
+	}
+	world_settle(&w);
+	cr_assert(p.paused);
+	for (; got < sent; got++) {
+		m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+		cr_assert_eq(m.len, sizeof(big) - 1);
+		cr_assert_eq(strtol((const char *)m.data, NULL, 10), got);
+	}
+	hub_quiet(&w);
+	cr_assert_not(p.paused);
+	session_free(p.s);
+}
+
+/* The answer to a question that was taken back says nothing of the next one. */
+Test(session, an_answer_that_is_too_late)
+{
+	struct ipc_msg m, late = { .type = IPC_SUBSCRIBED, .channel = "c", .channel_len = 1 };
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	m = hub_expect_on(&w, IPC_SUBSCRIBE, "c");
+	late.id = m.id;
+	peer_unsubscribe(&p, "c");
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	hub_send(&w, &late);
+	EXPECT_LOG(&p, "");
+	cr_assert_not(channel_is_live("c"));
+	hub_subscribed(&w, "c", 0);
+	EXPECT_LOG(&p, "+c,");
+	session_free(p.s);
+}
+
+/* Where the full link takes no subscribe, the next link does. */
+Test(session, a_subscribe_that_meets_a_full_link)
+{
+	static const uint8_t big[8000];
+	struct channel *c;
+	struct peer p, q;
+	char name[16];
+	int i;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_start(&q, &dialect_a);
+	while (!p.paused)
+		cr_assert_eq(session_publish(p.s, "pub", 3, MSG_BINARY, big, sizeof(big)), 0);
+	for (i = 0; i < 3000; i++) {
+		(void)snprintf(name, sizeof(name), "c%d", i);
+		cr_assert_eq(peer_subscribe(&q, name), FAN_EAGAIN);
+	}
+	WORLD_UNTIL(&w, !uplink_up(w.uplink));
+	(void)close(w.hub_fd);
+	hub_welcome(&w, true);
+	while (i > 0) {
+		struct ipc_msg m;
+
+		WORLD_UNTIL(&w, hub_next(&w, &m));
+		if (m.type == IPC_SUBSCRIBE)
+			i--;
+	}
+	c = channel_find(&w.core.channels, name, strlen(name));
+	cr_assert_not_null(c);
+	hub_subscribed(&w, name, 0);
+	WORLD_UNTIL(&w, c->live);
+	session_free(p.s);
+	session_free(q.s);
+}
+
+Test(session, more_subscriptions_than_16_bits_count)
+{
+	struct peer p;
+	char name[16];
+	int i;
+
+	peer_start(&p, &dialect_a);
+	/* One after another would take for ever: the count alone is of interest. */
+	for (i = 0; i < 3; i++) {
+		(void)snprintf(name, sizeof(name), "c%d", i);
+		cr_assert_eq(peer_subscribe(&p, name), FAN_EAGAIN);
+	}
+	p.s->nsubs += 65536 - 3;
+	cr_assert_geq(p.s->nsubs, 65536);
+	p.s->nsubs -= 65536 - 3;
+	session_free(p.s);
+}
+
+Test(session, pauses_of_two_kinds)
+{
+	struct peer p;
+
+	peer_start(&p, &dialect_a);
+	session_resume(p.s, PAUSE_RATE);
+	session_pause(p.s, PAUSE_RATE);
+	session_pause(p.s, PAUSE_HUB);
+	session_resume(p.s, PAUSE_HUB);
+	cr_assert(p.paused);
+	session_resume(p.s, PAUSE_RATE);
+	cr_assert_not(p.paused);
+	session_free(p.s);
+}

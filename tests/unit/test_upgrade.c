@@ -1,0 +1,365 @@
+/*
+ * Unit tests of upgrade and of the raw dialect: from the request to messages in both directions.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/conf.h"
+#include "tests/unit/worker_fixture.h"
+#include "worker/ws/frame.h"
+
+#define TEXT (FRAME_FIN | WS_OP_TEXT)
+#define BINARY (FRAME_FIN | WS_OP_BINARY)
+#define FIELDS                                                                                     \
+	"Host: h:1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"                               \
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+static struct world w;
+static struct client c;
+
+static void
+setup(void)
+{
+	world_open(&w,
+	    "limits.subscriptions=3\n"
+	    "channels=[{match: \"pub*\", publish: anyone}, "
+	    "{match: \"deny*\", subscribe: nobody}]");
+}
+
+static void
+teardown(void)
+{
+	client_close(&c);
+	world_close(&w);
+}
+
+TestSuite(upgrade, .timeout = 60, .init = setup, .fini = teardown);
+
+static void
+open_to(const char *target, const char *protocol)
+{
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_handshake(&c, target, protocol);
+}
+
+/* Opens a connection to one channel, all the way. */
+static void
+open_live(const char *target, const char *channel)
+{
+	hub_welcome(&w, true);
+	open_to(target, NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, channel);
+	hub_subscribed(&w, channel, 0);
+	cr_assert_eq(
+	    client_head(&c, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), 101);
+}
+
+static void
+expect_refusal(const char *request, int status, const char *part)
+{
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_text(&c, request);
+	cr_assert_eq(client_response(&c, part), status);
+	client_expect_eof(&c);
+	client_close(&c);
+	WORLD_UNTIL(&w, w.net.count == 0);
+}
+
+Test(upgrade, waits_until_every_channel_is_live)
+{
+	hub_welcome(&w, true);
+	open_to("/ws/a?channel=b&x=y&channel=c", NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	hub_expect_on(&w, IPC_SUBSCRIBE, "b");
+	hub_expect_on(&w, IPC_SUBSCRIBE, "c");
+	hub_subscribed(&w, "c", 0);
+	hub_subscribed(&w, "a", 0);
+	client_quiet(&c);
+	hub_message(&w, "a", MSG_TEXT, "before the 101");
+	hub_subscribed(&w, "b", 0);
+	cr_assert_eq(client_head(&c, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"), 101);
+	hub_message(&w, "a", MSG_TEXT, "one");
+	hub_message(&w, "b", MSG_BINARY, "two");
+	client_expect_frame(&c, TEXT, "one", 3);
+	client_expect_frame(&c, BINARY, "two", 3);
+	client_close(&c);
+	hub_expect(&w, IPC_UNSUBSCRIBE);
+	hub_expect(&w, IPC_UNSUBSCRIBE);
+	hub_expect(&w, IPC_UNSUBSCRIBE);
+}
+
+Test(upgrade, a_live_channel_is_there_at_once)
+{
+	struct client d;
+
+	open_live("/ws/a", "a");
+	client_open(&w, &d, LISTENER_PUBLIC);
+	client_handshake(&d, "/ws?channel=a&channel=a", NULL);
+	cr_assert_eq(client_head(&d, ""), 101);
+	hub_message(&w, "a", MSG_TEXT, "m");
+	client_expect_text(&c, "m");
+	client_expect_text(&d, "m");
+	client_quiet(&d);
+	client_close(&d);
+}
+
+Test(upgrade, names_are_decoded)
+{
+	open_live("/ws/a%2Fb%3Ac", "a/b:c");
+	client_close(&c);
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a/b:c");
+	open_to("/ws?channel=x%3Ay", NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "x:y");
+}
+
+Test(upgrade, waits_for_the_hub)
+{
+	open_to("/ws/a", NULL);
+	client_quiet(&c);
+	hub_welcome(&w, false);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	client_quiet(&c);
+	hub_subscribed(&w, "a", 0);
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+Test(upgrade, the_hub_is_lost_while_one_waits)
+{
+	hub_welcome(&w, true);
+	open_to("/ws?channel=a&channel=b", NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	hub_subscribed(&w, "a", 0);
+	world_settle(&w);
+	hub_cut(&w);
+	hub_welcome(&w, true);
+	hub_subscribed(&w, "b", 0);
+	client_quiet(&c);
+	hub_subscribed(&w, "a", 0);
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+Test(upgrade, gives_up_at_the_deadline)
+{
+	w.server.head_ms = 50;
+	open_to("/ws/a", NULL);
+	cr_assert_eq(client_response(&c, "try again later"), 503);
+	client_expect_eof(&c);
+	cr_assert_null(channel_find(&w.core.channels, "a", 1), "nobody wants it any more");
+}
+
+Test(upgrade, a_channel_that_cannot_be_had)
+{
+	hub_welcome(&w, true);
+	open_to("/ws?channel=a&channel=b", NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	hub_subscribed(&w, "a", FAN_ENOMEM);
+	cr_assert_eq(client_response(&c, "cannot be subscribed"), 503);
+	hub_subscribed(&w, "b", 0);
+	client_expect_eof(&c);
+}
+
+/* While a refused connection lingers, the channels that it had asked for are given up already. */
+Test(upgrade, refused_for_its_second_channel)
+{
+	hub_welcome(&w, true);
+	open_to("/ws?channel=a&channel=deny1", NULL);
+	cr_assert_eq(client_response(&c, "may not be subscribed"), 403);
+	cr_assert_null(channel_find(&w.core.channels, "a", 1));
+	cr_assert_eq(w.net.count, 1);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a");
+	hub_subscribed(&w, "a", 0);
+	client_expect_eof(&c);
+}
+
+Test(upgrade, refusals)
+{
+	expect_refusal("GET /ws/a HTTP/1.1\r\nHost: h\r\n\r\n", 426, "WebSocket");
+	expect_refusal("GET /ws/a HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 8\r\n\r\n", 426, "");
+	expect_refusal("GET /ws/a HTTP/1.1\r\n" FIELDS "\r\n", 400, "");
+	expect_refusal(
+	    "POST /ws/a HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 13\r\n\r\n", 405, "");
+	expect_refusal("GET /ws/a%20b HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 13\r\n\r\n", 400,
+	    "channel");
+	expect_refusal(
+	    "GET /ws/%zz HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 13\r\n\r\n", 400, "channel");
+	expect_refusal("GET /ws HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 13\r\n\r\n", 400,
+	    "name a channel");
+	expect_refusal("GET /ws?channel=a&channel=b&channel=c&channel=d HTTP/1.1\r\n" FIELDS
+		       "Sec-WebSocket-Version: 13\r\n\r\n",
+	    400, "too many");
+	expect_refusal("GET /ws/a HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 13\r\n"
+		       "Origin: https://evil\r\n\r\n",
+	    403, "origin");
+	expect_refusal("GET /ws/a HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 13\r\n"
+		       "Sec-WebSocket-Protocol: a,a\r\n\r\n",
+	    400, "Protocol");
+	cr_assert_null(channel_find(&w.core.channels, "a", 1));
+}
+
+Test(upgrade, the_same_origin_is_welcome)
+{
+	hub_welcome(&w, true);
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_text(&c,
+	    "GET /ws/a HTTP/1.1\r\n" FIELDS "Sec-WebSocket-Version: 13\r\n"
+	    "Origin: https://h\r\n\r\n");
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	hub_subscribed(&w, "a", 0);
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+Test(upgrade, the_subprotocol_is_chosen)
+{
+	open_to("/ws", "other, fanfare.json");
+	cr_assert_eq(client_head(&c, "\r\nSec-WebSocket-Protocol: fanfare.json\r\n"), 101);
+}
+
+Test(upgrade, an_unknown_subprotocol_is_not_answered)
+{
+	hub_welcome(&w, true);
+	open_to("/ws/a", "other");
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	hub_subscribed(&w, "a", 0);
+	WORLD_UNTIL(&w, client_pull(&c) > 0);
+	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Sec-WebSocket-Protocol", 22));
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+/* Frames sent ahead of the 101 are the session's, whether it waits or not. */
+Test(upgrade, what_came_behind_the_head_is_frames)
+{
+	struct ipc_msg m;
+	int i;
+
+	hub_welcome(&w, true);
+	for (i = 0; i < 2; i++) {
+		struct client d;
+
+		client_open(&w, &d, LISTENER_PUBLIC);
+		client_handshake(&d, "/ws/pub", NULL);
+		client_frame(&d, TEXT, "ahead", 5);
+		client_frame(&d, FRAME_FIN | WS_OP_PING, "p", 1);
+		if (i == 0) {
+			hub_expect_on(&w, IPC_SUBSCRIBE, "pub");
+			hub_quiet(&w);
+			hub_subscribed(&w, "pub", 0);
+			c = d;
+		}
+		cr_assert_eq(client_head(&d, ""), 101);
+		client_expect_frame(&d, FRAME_FIN | WS_OP_PONG, "p", 1);
+		m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+		cr_assert(m.len == 5 && memcmp(m.data, "ahead", 5) == 0);
+		if (i == 1)
+			client_close(&d);
+		else
+			c = d;
+	}
+}
+
+Test(upgrade, the_client_goes_while_it_waits)
+{
+	hub_welcome(&w, true);
+	open_to("/ws/a", NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	client_close(&c);
+	/* A waiting connection is not read; its end is found with the first bytes to it. */
+	hub_subscribed(&w, "a", 0);
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a");
+	WORLD_UNTIL(&w, w.net.count == 0);
+}
+
+Test(upgrade, a_pipelined_request_before_it)
+{
+	open_to("/ws/a", NULL);
+	client_close(&c);
+	hub_welcome(&w, true);
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_text(&c, "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n");
+	client_handshake(&c, "/ws/b", NULL);
+	cr_assert_eq(client_response(&c, "not found"), 404);
+	WORLD_UNTIL(&w, channel_find(&w.core.channels, "b", 1) != NULL);
+	hub_subscribed(&w, "b", 0);
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+/* --- the raw dialect ---------------------------------------------------------------------- */
+
+Test(upgrade, raw_publishes_with_the_frames_kind)
+{
+	struct ipc_msg m;
+
+	open_live("/ws/pub", "pub");
+	client_frame(&c, TEXT, "t", 1);
+	m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+	cr_assert(m.kind == MSG_TEXT && m.len == 1 && m.value == 1 && m.id != 0);
+	client_frame(&c, BINARY, "", 0);
+	m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+	cr_assert(m.kind == MSG_BINARY && m.len == 0);
+}
+
+Test(upgrade, raw_may_not_publish_without_a_rule)
+{
+	open_live("/ws/a", "a");
+	client_frame(&c, TEXT, "t", 1);
+	client_expect_close(&c, 1008);
+}
+
+Test(upgrade, raw_publishes_to_one_channel_only)
+{
+	hub_welcome(&w, true);
+	open_to("/ws?channel=pub1&channel=pub2", NULL);
+	WORLD_UNTIL(&w, channel_find(&w.core.channels, "pub2", 4) != NULL);
+	hub_subscribed(&w, "pub1", 0);
+	hub_subscribed(&w, "pub2", 0);
+	cr_assert_eq(client_head(&c, ""), 101);
+	client_frame(&c, TEXT, "t", 1);
+	client_expect_close(&c, 1008);
+}
+
+Test(upgrade, raw_hears_of_a_refusal)
+{
+	struct ipc_msg refusal = { .type = IPC_PUBLISHED, .status = FAN_EDOWN };
+
+	open_live("/ws/pub", "pub");
+	client_frame(&c, TEXT, "t", 1);
+	refusal.id = hub_expect_on(&w, IPC_PUBLISH, "pub").id;
+	hub_send(&w, &refusal);
+	client_expect_close(&c, 1013);
+}
+
+Test(upgrade, raw_publishes_survive_the_hub)
+{
+	char text[8];
+	int i;
+
+	open_live("/ws/pub", "pub");
+	hub_cut(&w);
+	for (i = 0; i < 20; i++) {
+		(void)snprintf(text, sizeof(text), "%d", i);
+		client_frame(&c, TEXT, text, strlen(text));
+		world_pass(&w);
+	}
+	hub_welcome(&w, true);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "pub");
+	for (i = 0; i < 20; i++) {
+		struct ipc_msg m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+
+		(void)snprintf(text, sizeof(text), "%d", i);
+		cr_assert(m.len == strlen(text) && memcmp(m.data, text, m.len) == 0);
+	}
+	hub_subscribed(&w, "pub", 0);
+	hub_message(&w, "pub", MSG_TEXT, "back");
+	client_expect_text(&c, "back");
+}
+
+Test(upgrade, closing_handshake_through_all_layers)
+{
+	open_live("/ws/a", "a");
+	client_frame(&c, FRAME_FIN | WS_OP_CLOSE, "\x03\xe8", 2);
+	client_expect_close(&c, 1000);
+	client_expect_eof(&c);
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a");
+}
