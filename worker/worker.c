@@ -127,6 +127,7 @@ set_options(struct worker *w)
 	const struct conf *c = w->conf;
 
 	w->ws = (struct ws_options){
+		.handler = &upgrade_ws_handler,
 		.reader = { (size_t)c->limits.message, (uint32_t)c->limits.fragments, true },
 		.assemble = (uint64_t)c->limits.assemble,
 		.ping_interval = (uint64_t)c->limits.ping_interval,

@@ -12,6 +12,7 @@
 #include "common/block.h"
 #include "common/clock.h"
 #include "worker/net/conn.h"
+#include "worker/net/poller.h"
 
 #define QUEUE_MAX 100000
 #define FLOOD 2000000 /* more than any socket pair here takes */
@@ -283,12 +284,12 @@ Test(conn, only_a_full_socket_is_watched_for_writability)
 	size_t n;
 
 	conn_write(up.conn, "x", 1);
-	cr_assert_eq(event_get_events(&up.conn->ev) & EV_WRITE, 0);
+	cr_assert_eq(up.conn->watch & POLLER_OUT, 0);
 	n = fill(up.conn);
-	cr_assert_neq(event_get_events(&up.conn->ev) & EV_WRITE, 0);
+	cr_assert_neq(up.conn->watch & POLLER_OUT, 0);
 	skip(fd, n + 1);
 	settle();
-	cr_assert_eq(event_get_events(&up.conn->ev) & EV_WRITE, 0);
+	cr_assert_eq(up.conn->watch & POLLER_OUT, 0);
 	close(fd);
 }
 
@@ -326,7 +327,7 @@ Test(conn, discard_drops_all_where_nothing_has_begun)
 	cr_assert_not(conn_is_idle(up.conn));
 	conn_discard(up.conn);
 	cr_assert(conn_is_idle(up.conn));
-	cr_assert_eq(event_get_events(&up.conn->ev) & EV_WRITE, 0);
+	cr_assert_eq(up.conn->watch & POLLER_OUT, 0);
 	cr_assert(conn_is_open(up.conn));
 	block_unref(b);
 	close(fd);

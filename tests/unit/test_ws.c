@@ -70,7 +70,8 @@ open_ws(void)
 	client_wrap(&w, &peer, fd[0]);
 	conn = conn_new(&w.net, fd[1], &before, NULL);
 	cr_assert_not_null(conn);
-	ws = ws_new(conn, &w.ws, &handler, &up);
+	w.ws.handler = &handler;
+	ws = ws_new(conn, &w.ws, &up);
 	cr_assert_not_null(ws);
 	conn_start(conn);
 }

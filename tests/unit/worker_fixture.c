@@ -95,6 +95,7 @@ world_open_uplink(struct world *w, const char *settings, const struct uplink_han
 	core_init(&w->core, c, w->uplink, w->net.deadlines);
 	dialects_init(&w->core);
 	w->ws = (struct ws_options){
+		.handler = &upgrade_ws_handler,
 		.reader = { (size_t)c->limits.message, (uint32_t)c->limits.fragments, true },
 		.assemble = (uint64_t)c->limits.assemble,
 		.ping_interval = (uint64_t)c->limits.ping_interval,

@@ -11,6 +11,8 @@
 #include "worker/uplink.h"
 
 #define GROUPS_MAX 255
+#define BLOCK_FIRST 512
+#define BLOCK_KEEP ((size_t)16 * 1024)
 
 static const void *
 channel_key(const void *object, size_t *len)
@@ -27,6 +29,7 @@ channels_init(struct channels *t, struct uplink *u)
 	t->uplink = u;
 	t->live = 0;
 	t->asks = 0;
+	t->nspare = 0;
 	map_init(&t->map, channel_key);
 	TAILQ_INIT(&t->dirty);
 }
@@ -36,6 +39,8 @@ channels_fini(struct channels *t)
 {
 	assert(map_count(&t->map) == 0);
 	map_fini(&t->map);
+	while (t->nspare > 0)
+		block_unref(t->spare[--t->nspare]);
 }
 
 struct channel *
@@ -83,9 +88,11 @@ channel_free(struct channel *c)
 	uplink_unsubscribe(t->uplink, c->name, c->len);
 	for (i = 0; i < c->ngroups; i++) {
 		block_unref(c->groups[i].block);
-		free(c->groups[i].subs);
+		if (c->groups[i].cap > 1)
+			free(c->groups[i].subs.many);
 	}
-	free(c->groups);
+	if (c->groups != &c->first)
+		free(c->groups);
 	free(c);
 }
 
@@ -141,14 +148,38 @@ group_of(struct channel *c, const struct variant *v)
 	}
 	if (c->ngroups == GROUPS_MAX)
 		return NULL;
-	g = reallocarray(c->groups, (size_t)c->ngroups + 1, sizeof(*g));
-	if (g == NULL)
-		return NULL;
+	g = &c->first;
+	if (c->ngroups > 0) {
+		struct group *old = c->groups == &c->first ? NULL : c->groups;
+
+		g = reallocarray(old, (size_t)c->ngroups + 1, sizeof(*g));
+		if (g == NULL)
+			return NULL;
+		if (old == NULL)
+			g[0] = c->first;
+	}
 	c->groups = g;
 	g += c->ngroups++;
 	memset(g, 0, sizeof(*g));
 	g->variant = v;
+	g->cap = 1;
 	return g;
+}
+
+static int
+grow(struct group *g)
+{
+	uint32_t cap = g->cap * 2;
+	struct sub **old = g->cap == 1 ? NULL : g->subs.many;
+	struct sub **subs = reallocarray(old, cap, sizeof(struct sub *));
+
+	if (subs == NULL)
+		return FAN_ENOMEM;
+	if (old == NULL)
+		subs[0] = g->subs.one;
+	g->subs.many = subs;
+	g->cap = cap;
+	return 0;
 }
 
 int
@@ -159,21 +190,14 @@ channel_attach(struct sub *sub, const struct variant *v)
 	assert(sub->state == SUB_READY);
 	if (g == NULL)
 		return FAN_ENOMEM;
-	if (g->n == g->cap) {
-		uint32_t cap = g->cap == 0 ? 1 : g->cap * 2;
-		struct sub **subs = reallocarray(g->subs, cap, sizeof(struct sub *));
-
-		if (subs == NULL)
-			return FAN_ENOMEM;
-		g->subs = subs;
-		g->cap = cap;
-	}
+	if (g->n == g->cap && grow(g) != 0)
+		return FAN_ENOMEM;
 	sub->u.place.index = g->n;
 	/* What is in the block was published before it came. */
 	sub->u.place.from = g->block == NULL ? 0 : (uint32_t)g->block->len;
 	sub->group = (uint8_t)(g - sub->channel->groups);
 	sub->state = SUB_ATTACHED;
-	g->subs[g->n++] = sub;
+	group_subs(g)[g->n++] = sub;
 	return 0;
 }
 
@@ -194,9 +218,9 @@ channel_leave(struct sub *sub)
 		unwait(sub);
 	} else if (sub->state == SUB_ATTACHED) {
 		struct group *g = &c->groups[sub->group];
-		struct sub *last = g->subs[--g->n];
+		struct sub *last = group_subs(g)[--g->n];
 
-		g->subs[sub->u.place.index] = last;
+		group_subs(g)[sub->u.place.index] = last;
 		last->u.place.index = sub->u.place.index;
 	}
 	sub->channel = NULL;
@@ -214,6 +238,27 @@ channel_take_waiting(struct channel *c)
 		sub->state = SUB_READY;
 	}
 	return sub;
+}
+
+struct block *
+channels_block(struct channels *t, size_t len)
+{
+	struct block *b;
+
+	if (t->nspare == 0 || len > BLOCK_KEEP)
+		return block_new(len > BLOCK_FIRST ? len : BLOCK_FIRST);
+	b = t->spare[--t->nspare];
+	b->len = 0;
+	return b;
+}
+
+void
+channels_block_done(struct channels *t, struct block *b)
+{
+	if (b->refs == 1 && b->cap <= BLOCK_KEEP && t->nspare < CHANNELS_SPARE)
+		t->spare[t->nspare++] = b;
+	else
+		block_unref(b);
 }
 
 void

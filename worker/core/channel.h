@@ -28,6 +28,8 @@ struct session;
 struct uplink;
 struct variant;
 
+#define CHANNELS_SPARE 64
+
 enum sub_state {
 	SUB_WAITING,  /* for the channel to be live; in the channel's list */
 	SUB_READY,    /* the channel was live; not attached yet */
@@ -56,16 +58,26 @@ struct sub {
 /* The subscribers who get the same bytes. */
 struct group {
 	const struct variant *variant;
-	struct block *block; /* what is due in this pass; NULL or empty: nothing */
-	struct sub **subs;
+	struct block *block; /* what is due in this pass; NULL: nothing */
+	union {
+		struct sub *one; /* while cap is 1, which is what most channels come to */
+		struct sub **many;
+	} subs;
 	uint32_t n, cap;
 };
+
+static inline struct sub **
+group_subs(struct group *g)
+{
+	return g->cap == 1 ? &g->subs.one : g->subs.many;
+}
 
 struct channel {
 	struct channels *table;
 	TAILQ_ENTRY(channel) dirty_link; /* while a group's block holds something */
 	struct sub *waiting;
-	struct group *groups;
+	struct group *groups; /* &first, or an array once there are more */
+	struct group first;
 	uint32_t subs; /* waiting, ready and attached */
 	uint32_t ask;  /* the id of the last question to the hub; older answers do not count */
 	bool live;
@@ -82,6 +94,9 @@ struct channels {
 	TAILQ_HEAD(channel_list, channel) dirty;
 	uint64_t live; /* channels that are live */
 	uint32_t asks; /* questions to the hub so far */
+	/* Empty blocks for the groups of the next passes, so that small messages cost no malloc. */
+	unsigned nspare;
+	struct block *spare[CHANNELS_SPARE];
 };
 
 void channels_init(struct channels *t, struct uplink *u);
@@ -106,6 +121,11 @@ void channel_leave(struct sub *sub);
 bool channel_still_live(struct sub *sub);
 /* Takes the first waiting sub as READY; NULL when none waits. */
 struct sub *channel_take_waiting(struct channel *c);
+
+/* A group's block for len bytes, taken from the spare ones if it can; NULL: no memory. */
+struct block *channels_block(struct channels *t, size_t len);
+/* Gives a group's block back after it was sent; the queues may still hold it. */
+void channels_block_done(struct channels *t, struct block *b);
 
 /* The hub is gone: no channel is live. */
 void channels_lost(struct channels *t);

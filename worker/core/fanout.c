@@ -9,20 +9,19 @@
 #include "worker/core/channel.h"
 #include "worker/core/session.h"
 
-/* A block is kept for the next pass up to this size, so that small messages need no allocation. */
-#define BLOCK_KEEP ((size_t)16 * 1024)
 /* Offsets inside a block are 32 bits wide; a block this long leaves before its pass ends. */
 #define BLOCK_LONG ((size_t)128 * 1024 * 1024)
 #define HEAD_ROOM 64
 
 static void
-flush_group(struct group *g)
+flush_group(struct core *core, struct group *g)
 {
+	struct sub **subs = group_subs(g);
 	struct block *b = g->block;
 	uint32_t i;
 
 	for (i = 0; i < g->n; i++) {
-		struct sub *sub = g->subs[i];
+		struct sub *sub = subs[i];
 		struct session *s = sub->session;
 
 		if (b->len > sub->u.place.from)
@@ -30,12 +29,8 @@ flush_group(struct group *g)
 			    s->t, b, sub->u.place.from, b->len - sub->u.place.from);
 		sub->u.place.from = 0;
 	}
-	if (b->refs == 1 && b->cap <= BLOCK_KEEP) {
-		b->len = 0;
-		return;
-	}
-	block_unref(b);
 	g->block = NULL;
+	channels_block_done(&core->channels, b);
 }
 
 static void
@@ -46,8 +41,8 @@ flush_channel(struct core *core, struct channel *c)
 	TAILQ_REMOVE(&core->channels.dirty, c, dirty_link);
 	c->dirty = false;
 	for (i = 0; i < c->ngroups; i++) {
-		if (c->groups[i].block != NULL && c->groups[i].block->len > 0)
-			flush_group(&c->groups[i]);
+		if (c->groups[i].block != NULL)
+			flush_group(core, &c->groups[i]);
 	}
 }
 
@@ -62,29 +57,29 @@ fanout_flush(void *arg)
 }
 
 static void
-gap_channel(const struct channel *c)
+gap_channel(struct channel *c)
 {
 	size_t i;
 	uint32_t j;
 
 	for (i = 0; i < c->ngroups; i++) {
-		const struct group *g = &c->groups[i];
+		struct group *g = &c->groups[i];
 
 		for (j = 0; j < g->n; j++) {
-			struct session *s = g->subs[j]->session;
+			struct sub *sub = group_subs(g)[j];
 
-			if (s->dialect->on_gap != NULL)
-				s->dialect->on_gap(s, g->subs[j]);
+			if (sub->session->dialect->on_gap != NULL)
+				sub->session->dialect->on_gap(sub->session, sub);
 		}
 	}
 }
 
 /* Encodes for one group.  Without memory its subscribers miss the message, and are told. */
 static int
-encode(struct group *g, const struct publication *p)
+encode(struct core *core, struct group *g, const struct publication *p)
 {
 	if (g->block == NULL)
-		g->block = block_new(p->len + HEAD_ROOM);
+		g->block = channels_block(&core->channels, p->len + HEAD_ROOM);
 	if (g->block == NULL)
 		return FAN_ENOMEM;
 	return g->variant->encode(&g->block, p);
@@ -107,8 +102,8 @@ on_message(void *arg, const struct ipc_msg *m)
 		if (g->n == 0)
 			continue;
 		if (g->block != NULL && g->block->len > BLOCK_LONG)
-			flush_group(g);
-		if (encode(g, &p) != 0)
+			flush_group(core, g);
+		if (encode(core, g, &p) != 0)
 			lost = true;
 	}
 	if (!c->dirty) {

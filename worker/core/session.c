@@ -17,6 +17,15 @@ struct unsent {
 	uint8_t bytes[]; /* the name, then the data */
 };
 
+/* What a session needs once it has published; most never do. */
+struct publisher {
+	TAILQ_ENTRY(publisher) link; /* of core->held */
+	struct session *session;
+	struct unsent *unsent; /* NULL: none */
+	uint32_t ticket;       /* of quiet publishes; 0: none yet */
+	bool held;
+};
+
 void
 core_init(struct core *core, const struct conf *c, struct uplink *u, struct deadlines *ds)
 {
@@ -48,6 +57,20 @@ session_new(struct core *core, const struct dialect *d, const struct transport *
 }
 
 static void
+publisher_free(struct session *s)
+{
+	struct publisher *p = s->publisher;
+
+	if (p == NULL)
+		return;
+	if (p->held)
+		TAILQ_REMOVE(&s->core->held, p, link);
+	uplink_ticket_close(s->core->uplink, p->ticket);
+	free(p->unsent);
+	free(p);
+}
+
+static void
 sub_free(struct session *s, struct sub *sub)
 {
 	channel_leave(sub);
@@ -71,10 +94,7 @@ session_free(struct session *s)
 		s->subs = sub->next;
 		sub_free(s, sub);
 	}
-	if (s->held)
-		TAILQ_REMOVE(&s->core->held, s, held_link);
-	uplink_ticket_close(s->core->uplink, s->ticket);
-	free(s->unsent);
+	publisher_free(s);
 	free(s);
 }
 
@@ -240,18 +260,35 @@ session_resume(struct session *s, enum session_pause why)
 		s->transport->resume(s->t);
 }
 
-void
+/* The session's publisher, made at need; NULL: no memory. */
+static struct publisher *
+publisher_of(struct session *s)
+{
+	if (s->publisher == NULL) {
+		s->publisher = calloc(1, sizeof(*s->publisher));
+		if (s->publisher != NULL)
+			s->publisher->session = s;
+	}
+	return s->publisher;
+}
+
+int
 session_hold(struct session *s)
 {
-	if (s->held)
-		return;
-	s->held = true;
-	TAILQ_INSERT_TAIL(&s->core->held, s, held_link);
+	struct publisher *p = publisher_of(s);
+
+	if (p == NULL)
+		return FAN_ENOMEM;
+	if (p->held)
+		return 0;
+	p->held = true;
+	TAILQ_INSERT_TAIL(&s->core->held, p, link);
 	session_pause(s, PAUSE_HUB);
+	return 0;
 }
 
 static int
-keep(struct session *s, const char *name, size_t len, enum msg_kind kind, const uint8_t *data,
+keep(struct publisher *p, const char *name, size_t len, enum msg_kind kind, const uint8_t *data,
     size_t n)
 {
 	struct unsent *u = malloc(sizeof(*u) + len + n);
@@ -264,7 +301,7 @@ keep(struct session *s, const char *name, size_t len, enum msg_kind kind, const 
 	memcpy(u->bytes, name, len);
 	if (n > 0)
 		memcpy(u->bytes + len, data, n);
-	s->unsent = u;
+	p->unsent = u;
 	return 0;
 }
 
@@ -274,36 +311,41 @@ session_publish(struct session *s, const char *name, size_t len, enum msg_kind k
 {
 	struct uplink *u = s->core->uplink;
 	int err = session_may_publish(s->core, name, len);
+	struct publisher *p;
 
 	if (err != 0)
 		return err;
-	if (s->ticket == 0) {
-		err = uplink_ticket_open(u, on_refused, s, &s->ticket);
+	p = publisher_of(s);
+	if (p == NULL)
+		return FAN_ENOMEM;
+	if (p->ticket == 0) {
+		err = uplink_ticket_open(u, on_refused, s, &p->ticket);
 		if (err != 0)
 			return err;
 	}
-	err = uplink_publish_quiet(u, s->ticket, name, len, kind, data, n);
+	err = uplink_publish_quiet(u, p->ticket, name, len, kind, data, n);
 	if (err == FAN_EDOWN || err == FAN_EFULL)
-		err = keep(s, name, len, kind, data, n);
-	if (s->unsent != NULL || uplink_congested(u))
-		session_hold(s);
+		err = keep(p, name, len, kind, data, n);
+	if (err == 0 && (p->unsent != NULL || uplink_congested(u)))
+		err = session_hold(s);
 	return err;
 }
 
 /* Sends what was kept.  False: the hub takes nothing yet. */
 static bool
-send_kept(struct session *s)
+send_kept(struct publisher *p)
 {
-	struct unsent *m = s->unsent;
+	struct session *s = p->session;
+	struct unsent *m = p->unsent;
 	int err;
 
 	if (m == NULL)
 		return true;
-	err = uplink_publish_quiet(s->core->uplink, s->ticket, (const char *)m->bytes, m->name_len,
+	err = uplink_publish_quiet(s->core->uplink, p->ticket, (const char *)m->bytes, m->name_len,
 	    m->kind, m->bytes + m->name_len, m->n);
 	if (err == FAN_EDOWN || err == FAN_EFULL)
 		return false;
-	s->unsent = NULL;
+	p->unsent = NULL;
 	free(m);
 	if (err != 0)
 		s->dialect->on_refused(s, err);
@@ -313,14 +355,14 @@ send_kept(struct session *s)
 void
 core_release_held(struct core *core)
 {
-	struct session *s;
+	struct publisher *p;
 
 	/* A released session may be held again at once; it goes to the end, and the walk stops. */
-	while ((s = TAILQ_FIRST(&core->held)) != NULL && !uplink_congested(core->uplink)) {
-		if (!send_kept(s))
+	while ((p = TAILQ_FIRST(&core->held)) != NULL && !uplink_congested(core->uplink)) {
+		if (!send_kept(p))
 			return;
-		TAILQ_REMOVE(&core->held, s, held_link);
-		s->held = false;
-		session_resume(s, PAUSE_HUB);
+		TAILQ_REMOVE(&core->held, p, link);
+		p->held = false;
+		session_resume(p->session, PAUSE_HUB);
 	}
 }

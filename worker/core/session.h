@@ -25,8 +25,8 @@
 struct block;
 struct conf;
 struct conf_rule;
+struct publisher;
 struct session;
-struct unsent;
 
 /* A publication as the encoders see it; lent. */
 struct publication {
@@ -82,7 +82,7 @@ struct core {
 	struct uplink *uplink;
 	struct deadlines *deadlines;
 	struct channels channels;
-	TAILQ_HEAD(session_list, session) held; /* publishers paused until the hub takes more */
+	TAILQ_HEAD(publishers, publisher) held; /* paused until the hub takes more */
 };
 
 struct session {
@@ -91,15 +91,12 @@ struct session {
 	const struct transport *transport;
 	void *t;
 	struct sub *subs;
-	struct sub first;      /* the storage of one sub; most sessions have one */
-	void *state;           /* the dialect's */
-	struct unsent *unsent; /* a message that waits for the hub; NULL: none */
-	TAILQ_ENTRY(session) held_link;
-	uint32_t ticket; /* of quiet publishes; 0: none yet */
+	struct sub first;            /* the storage of one sub; most sessions have one */
+	void *state;                 /* the dialect's */
+	struct publisher *publisher; /* NULL: has not published */
 	uint32_t nsubs;
 	uint8_t paused; /* bits of enum session_pause; the transport is paused while any is set */
 	bool started;
-	bool held; /* in core->held */
 	bool first_used;
 };
 
@@ -155,8 +152,11 @@ FAN_NODISCARD int session_publish(struct session *s, const char *name, size_t le
 void session_pause(struct session *s, enum session_pause why);
 void session_resume(struct session *s, enum session_pause why);
 
-/* Holds a publisher's input back until the hub's link is up and not congested. */
-void session_hold(struct session *s);
+/*
+ * Holds a publisher's input back until the hub's link is up and not congested.  FAN_ENOMEM: it was
+ * not held.
+ */
+FAN_NODISCARD int session_hold(struct session *s);
 /* Resumes the held sessions; called when the link comes up or has drained. */
 void core_release_held(struct core *core);
 

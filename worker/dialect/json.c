@@ -315,8 +315,8 @@ do_publish(struct session *s, const struct command *c)
 		wait_free(s->state, w);
 		answer_status(s, err == FAN_EFULL ? FAN_EDOWN : err, c->id);
 	}
-	if (uplink_congested(s->core->uplink))
-		session_hold(s);
+	if (uplink_congested(s->core->uplink) && session_hold(s) != 0)
+		s->transport->close(s->t, WS_CLOSE_INTERNAL, fan_strerror(FAN_ENOMEM));
 }
 
 /* Reads the id to repeat.  A string or an integer; anything else is an error. */

@@ -78,7 +78,7 @@ on_close(void *arg)
 	session_free(arg);
 }
 
-static const struct ws_handler ws_handler = { on_message, on_close };
+const struct ws_handler upgrade_ws_handler = { on_message, on_close };
 
 /* --- opening ------------------------------------------------------------------------------ */
 
@@ -120,7 +120,7 @@ finish(struct opening *o)
 		http_fail(h, 503, "", "the server is stopping");
 		return;
 	}
-	ws = ws_new(c, o->options, &ws_handler, s);
+	ws = ws_new(c, o->options, s);
 	if (ws == NULL) {
 		http_fail(h, 500, "", "out of memory");
 		return;

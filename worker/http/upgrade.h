@@ -16,7 +16,11 @@
 
 struct http;
 struct http_request;
+struct ws_handler;
 struct ws_options;
+
+/* The handler that the options name: it hands messages to the session. */
+extern const struct ws_handler upgrade_ws_handler;
 
 /* Whether the request's path is the WebSocket endpoint's: "/ws" or below "/ws/". */
 bool upgrade_matches(const struct http_request *req);

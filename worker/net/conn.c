@@ -5,7 +5,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/block.h"
+#include "worker/net/poller.h"
 
 #define RBUF_SIZE ((size_t)64 * 1024)
 #define IOV_BATCH 64
@@ -33,7 +33,7 @@ struct outq {
 	struct outq_entry *entry;
 };
 
-static void on_event(evutil_socket_t fd, short what, void *arg);
+static void on_ready(void *object, unsigned what);
 
 const char *
 conn_reason_text(enum conn_reason r)
@@ -83,7 +83,8 @@ net_init(
 	TAILQ_INIT(&n->closed);
 	n->rbuf = malloc(n->rbuf_size);
 	n->deadlines = deadlines_new(base);
-	if (n->rbuf == NULL || n->deadlines == NULL) {
+	n->poller = poller_new(base, on_ready);
+	if (n->rbuf == NULL || n->deadlines == NULL || n->poller == NULL) {
 		net_fini(n);
 		return FAN_ENOMEM;
 	}
@@ -103,8 +104,10 @@ net_fini(struct net *n)
 		conn_close(c, (enum conn_reason)c->reason);
 	net_reap(n);
 	deadlines_free(n->deadlines);
+	poller_free(n->poller);
 	free(n->rbuf);
 	n->deadlines = NULL;
+	n->poller = NULL;
 	n->rbuf = NULL;
 }
 
@@ -219,32 +222,14 @@ outq_took(struct outq *q, size_t n)
 
 /* --- events ------------------------------------------------------------------------------- */
 
-/* Makes the event fit the state: read unless paused, write while something is queued. */
+/* Watches what the state asks for: to read unless paused, to write while something is queued. */
 static void
 rewatch(struct conn *c)
 {
-	short want = EV_PERSIST;
+	unsigned want = (c->paused ? 0 : POLLER_IN) | (c->outq == NULL ? 0 : POLLER_OUT);
 
-	if (c->state == CONN_CLOSED)
-		return;
-	if (!c->paused)
-		want |= EV_READ;
-	if (c->outq != NULL)
-		want |= EV_WRITE;
-	if (c->watching && event_get_events(&c->ev) == want)
-		return;
-	if (c->watching) {
-		(void)event_del(&c->ev);
-		c->watching = false;
-	}
-	if (want == EV_PERSIST)
-		return;
-	if (event_assign(&c->ev, c->net->base, c->fd, want, on_event, c) != 0 ||
-	    event_add(&c->ev, NULL) != 0) {
+	if (c->state != CONN_CLOSED && poller_watch(c->net->poller, c->fd, c, &c->watch, want) != 0)
 		conn_close(c, CONN_CLOSED_INTERNAL);
-		return;
-	}
-	c->watching = true;
 }
 
 static void
@@ -316,14 +301,13 @@ read_once(struct conn *c)
 }
 
 static void
-on_event(evutil_socket_t fd, short what, void *arg)
+on_ready(void *object, unsigned what)
 {
-	struct conn *c = arg;
+	struct conn *c = object;
 
-	(void)fd;
-	if ((what & EV_WRITE) != 0 && c->state != CONN_CLOSED && c->outq != NULL)
+	if ((what & POLLER_OUT) != 0 && c->state != CONN_CLOSED && c->outq != NULL)
 		write_queue(c);
-	if ((what & EV_READ) != 0 && c->state != CONN_CLOSED && !c->paused)
+	if ((what & POLLER_IN) != 0 && c->state != CONN_CLOSED && !c->paused)
 		read_once(c);
 }
 
@@ -367,7 +351,7 @@ void
 conn_pause(struct conn *c)
 {
 	c->paused = true;
-	if (c->watching)
+	if (c->watch != 0)
 		rewatch(c);
 }
 
@@ -502,9 +486,6 @@ conn_close(struct conn *c, enum conn_reason reason)
 	c->reason = (uint8_t)reason;
 	TAILQ_INSERT_TAIL(&n->closed, c, link);
 	deadline_clear(&c->deadline);
-	if (c->watching)
-		(void)event_del(&c->ev);
-	c->watching = false;
 	outq_free(c);
 	(void)close(c->fd);
 	c->fd = -1;

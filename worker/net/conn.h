@@ -1,10 +1,10 @@
 /*
  * conn: one client's socket: reading, the output queue, closing.
  *
- * Owns:    its fd, its event, its output queue.  The upper layer (HTTP, then WebSocket) hangs on it
+ * Owns:    its fd and its output queue.  The upper layer (HTTP, then WebSocket) hangs on it
  *          by a vtable and owns itself.
  * Process: workers.
- * Layer:   worker/net.  Uses deadline, common/block; libevent.
+ * Layer:   worker/net.  Uses deadline, poller, common/block.
  *
  * States: OPEN -> (FINISHING: output goes out, input is thrown away) -> CLOSED -> freed by the
  * reaper at the end of the loop pass.  A connection is in the list of its state.
@@ -20,7 +20,6 @@
 #ifndef WORKER_NET_CONN_H
 #define WORKER_NET_CONN_H
 
-#include <event2/event_struct.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,7 +30,9 @@
 
 struct block;
 struct conn;
+struct event_base;
 struct outq;
+struct poller;
 
 /* Why a connection ended; each is counted and named by conn_reason_text. */
 enum conn_reason {
@@ -68,6 +69,7 @@ struct conn_handler {
 struct net {
 	struct event_base *base;
 	struct deadlines *deadlines;
+	struct poller *poller;
 	uint8_t *rbuf; /* the one read buffer */
 	size_t rbuf_size;
 	size_t queue_max;   /* bytes queued for one connection before it counts as slow */
@@ -91,7 +93,6 @@ enum conn_state {
 
 /* The fields are conn.c's own but for those marked public. */
 struct conn {
-	struct event ev;
 	struct net *net; /* public, read only */
 	const struct conn_handler *h;
 	void *up;          /* public: the upper layer's object */
@@ -99,11 +100,11 @@ struct conn {
 	struct deadline deadline;
 	TAILQ_ENTRY(conn) link;
 	int fd;
-	uint8_t state;
+	uint8_t watch; /* what the poller watches */
 	uint8_t reason;
-	bool paused;
-	bool watching; /* the event is added */
-	uint8_t kind;  /* public: the listener's kind, set by the acceptor */
+	uint8_t kind; /* public: the listener's kind, set by the acceptor */
+	uint8_t state : 2;
+	bool paused : 1;
 };
 
 /* stall_ms and the sizes are in milliseconds and bytes.  FAN_ENOMEM. */

@@ -28,7 +28,6 @@ enum ws_alive {
 struct ws {
 	struct conn *conn;
 	const struct ws_options *o;
-	const struct ws_handler *h;
 	void *arg;
 	struct ws_reader reader;
 	struct buf *held;      /* read while paused; NULL: none */
@@ -86,7 +85,7 @@ await_ping(struct ws *ws, uint64_t now)
 }
 
 struct ws *
-ws_new(struct conn *c, const struct ws_options *o, const struct ws_handler *h, void *arg)
+ws_new(struct conn *c, const struct ws_options *o, void *arg)
 {
 	struct ws *ws = calloc(1, sizeof(*ws));
 	uint64_t now = clock_ms();
@@ -95,7 +94,6 @@ ws_new(struct conn *c, const struct ws_options *o, const struct ws_handler *h, v
 		return NULL;
 	ws->conn = c;
 	ws->o = o;
-	ws->h = h;
 	ws->arg = arg;
 	ws_reader_init(&ws->reader);
 	conn_set_handler(c, &conn_handler, ws);
@@ -205,7 +203,7 @@ on_event(struct ws *ws, const struct ws_event *ev)
 	case WS_EVENT_BINARY:
 		ws->assemble_due = 0;
 		if (ws->state == WS_OPEN)
-			ws->h->on_message(ws->arg,
+			ws->o->handler->on_message(ws->arg,
 			    ev->type == WS_EVENT_TEXT ? MSG_TEXT : MSG_BINARY, ev->data, ev->len);
 		break;
 	case WS_EVENT_PING:
@@ -387,7 +385,7 @@ on_close(struct conn *c, enum conn_reason reason)
 	struct ws *ws = c->up;
 
 	(void)reason;
-	ws->h->on_close(ws->arg);
+	ws->o->handler->on_close(ws->arg);
 	ws_reader_fini(&ws->reader);
 	if (ws->held != NULL) {
 		buf_fini(ws->held);

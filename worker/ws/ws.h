@@ -33,6 +33,7 @@ struct ws_handler {
 
 /* What all WebSocket connections of a worker share; times in ms. */
 struct ws_options {
+	const struct ws_handler *handler;
 	struct ws_reader_limits reader;
 	uint64_t assemble;      /* from a message's first byte to its last */
 	uint64_t ping_interval; /* 0: no pings; each connection varies it by up to 10 % */
@@ -41,11 +42,10 @@ struct ws_options {
 };
 
 /*
- * Makes a WebSocket of an open conn, after the 101 was written.  o and h are borrowed for its life.
+ * Makes a WebSocket of an open conn, after the 101 was written.  o is borrowed for its life.
  * NULL: no memory; the conn keeps its handler.
  */
-struct ws *ws_new(
-    struct conn *c, const struct ws_options *o, const struct ws_handler *h, void *arg);
+struct ws *ws_new(struct conn *c, const struct ws_options *o, void *arg);
 
 /* Bytes that had come behind the handshake's request; may call back. */
 void ws_feed(struct ws *ws, uint8_t *p, size_t n);

@@ -1,0 +1,137 @@
+# shellcheck shell=bash
+#
+# Starts and stops what scripts/bench measures: Fanfare, the floors and the peers, each pinned to
+# the server's core.  To be sourced by bash, after scripts/lib.sh.
+#
+# start_server NAME leaves in pid[NAME] its process and in target[NAME] the options with which the
+# tool reaches it; it fails where the server is not installed.
+
+declare -A pid=() target=()
+run_dir=$(mktemp -d "${TMPDIR:-/tmp}/fanfare-bench.XXXXXX")
+# nginx's workers give up being root.
+chmod 755 "$run_dir"
+
+# What is measured beside Fanfare, and what has to be installed for it.
+# shellcheck disable=SC2034 # used by those who source this
+declare -A peer_needs=([redis]=redis-server [nats]=nats-server
+	[nchan]="nginx libnginx-mod-nchan" [ws]=nodejs)
+
+stop_server() {
+	[ -n "${pid[$1]-}" ] || return 0
+	kill "${pid[$1]}" 2>/dev/null || true
+	wait "${pid[$1]}" 2>/dev/null || true
+	unset "pid[$1]" "target[$1]"
+}
+
+stop_servers() {
+	local name
+	for name in "${!pid[@]}"; do
+		stop_server "$name"
+	done
+	rm -rf "$run_dir"
+}
+
+listens() {
+	(exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# A port that nobody listens on, below those of outgoing connections.
+free_port() {
+	local port
+	while :; do
+		port=$((10000 + RANDOM % 20000))
+		listens "$port" || break
+	done
+	echo "$port"
+}
+
+# launch NAME PORT COMMAND...: waits until it listens there.
+launch() {
+	local name=$1 port=$2 i
+	shift 2
+	taskset -c "$server_cpu" "$@" >"$run_dir/$name.log" 2>&1 </dev/null &
+	pid[$name]=$!
+	for ((i = 0; i < 100; i++)); do
+		kill -0 "${pid[$name]}" 2>/dev/null || break
+		if listens "$port"; then
+			return 0
+		fi
+		sleep 0.1
+	done
+	tail -5 "$run_dir/$name.log" >&2
+	die "$name does not start"
+}
+
+# start_fanfare NAME WORKERS [REDIS PORT]
+start_fanfare() {
+	local name=$1 port internal redis=
+	port=$(free_port) internal=$(free_port)
+	[ $# -lt 3 ] || redis="redis: {url: \"redis://127.0.0.1:$3\"}"
+	cat >"$run_dir/$name.yaml" <<END
+workers: $2
+listen: {public: ["127.0.0.1:$port"], internal: ["127.0.0.1:$internal"]}
+log: {level: warn}
+limits: {queue: 64MiB}
+channels: [{match: "*", publish: anyone}]
+$redis
+END
+	launch "$name" "$internal" "$fanfare" -c "$run_dir/$name.yaml"
+	target[$name]="--url ws://127.0.0.1:$port --publish-url http://127.0.0.1:$internal"
+}
+
+start_floor() {
+	local port
+	port=$(free_port)
+	launch "$1" "$port" "$bench" floor --mode "${1#floor-}" --listen "127.0.0.1:$port"
+	target[$1]="--preset floor --url ws://127.0.0.1:$port"
+}
+
+start_redis() {
+	local port
+	port=$(free_port)
+	command -v redis-server >/dev/null || return 1
+	launch redis "$port" redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
+		--dir "$run_dir" --client-output-buffer-limit "pubsub 0 0 0"
+	target[redis]="--preset redis --url 127.0.0.1:$port"
+	redis_port=$port
+}
+
+start_nats() {
+	local port
+	port=$(free_port)
+	command -v nats-server >/dev/null || return 1
+	sed "s|@PORT@|$port|; s|@PLAIN@|$(free_port)|" "$TOP/bench/peers/nats.conf.in" \
+		>"$run_dir/nats.conf"
+	launch nats "$port" nats-server -c "$run_dir/nats.conf"
+	target[nats]="--preset nats --url ws://127.0.0.1:$port"
+}
+
+start_nchan() {
+	local port modules
+	port=$(free_port)
+	modules=$(dirname "$(find /usr/lib/nginx /usr/lib64/nginx /usr/share/nginx \
+		-name ngx_nchan_module.so 2>/dev/null | head -1)")
+	command -v nginx >/dev/null && [ "$modules" != . ] || return 1
+	sed "s|@PORT@|$port|; s|@DIR@|$run_dir|; s|@MODULES@|$modules|" \
+		"$TOP/bench/peers/nginx.conf.in" >"$run_dir/nginx.conf"
+	launch nchan "$port" nginx -p "$run_dir" -c "$run_dir/nginx.conf"
+	target[nchan]="--preset nchan --url ws://127.0.0.1:$port"
+}
+
+start_ws() {
+	local port
+	port=$(free_port)
+	command -v node >/dev/null && [ -d "$TOP/tests/system/node_modules/ws" ] || return 1
+	launch ws "$port" node "$TOP/bench/peers/ws.mjs" "$port" "$TOP/tests/system"
+	target[ws]="--preset ws --url ws://127.0.0.1:$port"
+}
+
+start_server() {
+	case $1 in
+	fanfare) start_fanfare fanfare 1 ;;
+	fanfare-redis) start_fanfare fanfare-redis 1 "$redis_port" ;;
+	fanfare-two) start_fanfare fanfare-two 2 ;;
+	floor-*) start_floor "$1" ;;
+	*) "start_$1" ;;
+	esac
+}
