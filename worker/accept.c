@@ -76,7 +76,7 @@ on_freed(void *arg)
 static void
 out_of_fds(struct acceptor *a)
 {
-	static const struct timeval later = { 0, PAUSE_MS * 1000 };
+	static const struct timeval later = { 0, (suseconds_t)PAUSE_MS * 1000 };
 
 	if (log_gate_open(&a->gate, 1))
 		log_warn("accept: waiting connections=%zu", a->server->net->count);

@@ -86,9 +86,9 @@ FAN_NODISCARD int uplink_ticket_open(
 FAN_NODISCARD int uplink_publish_quiet(struct uplink *u, uint32_t ticket, const char *channel,
     size_t len, enum msg_kind kind, const void *data, size_t n);
 /* No answer comes under this ticket any more.  0 is allowed. */
-void uplink_ticket_close(struct uplink *u, uint32_t ticket);
+void uplink_ticket_close(struct uplink *u, uint32_t number);
 
 /* Writes out what is queued; a hook of the loop. */
-void uplink_flush(void *u);
+void uplink_flush(void *arg);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <event2/event.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@
 #include "worker/uplink.h"
 #include "worker/ws/ws.h"
 
+#define NO_HUB_S 1 /* how long a new worker waits for the hub before it accepts */
+
 struct worker {
 	struct boot *boot;
 	struct conf *conf;
@@ -38,6 +41,8 @@ struct worker {
 	struct acceptor *acceptor;
 	struct event *sigterm, *sigint;
 	struct event *stopped; /* the deadline of an orderly end */
+	struct event *no_hub;  /* the deadline of the first link to the hub */
+	bool stopping, failed;
 	char name[32];
 };
 
@@ -67,14 +72,42 @@ connections_max(const struct conf *c)
 	return (size_t)(rl.rlim_cur - rl.rlim_cur / 10);
 }
 
-/* The hub knows this worker: from now on it takes publishes.  Only the first call does a thing. */
+/* --- accepting ---------------------------------------------------------------------------- */
+
 static void
-say_ready(void *arg)
+start_accepting(struct worker *w)
+{
+	const struct conf *c = w->conf;
+
+	if (w->acceptor != NULL || w->stopping)
+		return;
+	w->acceptor = acceptor_new(&w->server, w->boot, connections_max(c), (int)c->limits.sndbuf);
+	if (w->acceptor != NULL)
+		return;
+	log_errx("cannot accept: %s", fan_strerror(FAN_ENOMEM));
+	w->failed = true;
+	loop_stop(w->loop);
+}
+
+/* A hook: once the hub knows this worker, it can serve. */
+static void
+serve_if_linked(void *arg)
 {
 	struct worker *w = arg;
 
-	if (uplink_up(w->uplink))
-		boot_ready(w->boot);
+	if (!uplink_up(w->uplink))
+		return;
+	boot_ready(w->boot); /* which does a thing only once */
+	start_accepting(w);
+}
+
+/* Without a hub for so long, clients had better hear 503 than nothing. */
+static void
+on_no_hub(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	start_accepting(arg);
 }
 
 /* --- the end ------------------------------------------------------------------------------ */
@@ -84,7 +117,7 @@ stop_if_empty(void *arg)
 {
 	struct worker *w = arg;
 
-	if (w->acceptor == NULL && w->net.count == 0)
+	if (w->stopping && w->net.count == 0)
 		loop_stop(w->loop);
 }
 
@@ -107,8 +140,9 @@ on_signal(evutil_socket_t sig, short what, void *arg)
 
 	(void)what;
 	(void)sig;
-	if (w->acceptor == NULL)
+	if (w->stopping)
 		return;
+	w->stopping = true;
 	acceptor_free(w->acceptor);
 	w->acceptor = NULL;
 	log_info("stopping connections=%zu", w->net.count);
@@ -159,6 +193,7 @@ static int
 setup(struct worker *w)
 {
 	const struct conf *c = w->conf;
+	const struct timeval no_hub = { NO_HUB_S, 0 };
 	struct event_base *base;
 	int err;
 
@@ -180,15 +215,16 @@ setup(struct worker *w)
 	if (loop_add_hook(w->loop, fanout_flush, &w->core) != 0 ||
 	    loop_add_hook(w->loop, net_reap, &w->net) != 0 ||
 	    loop_add_hook(w->loop, uplink_flush, w->uplink) != 0 ||
-	    loop_add_hook(w->loop, say_ready, w) != 0 ||
+	    loop_add_hook(w->loop, serve_if_linked, w) != 0 ||
 	    loop_add_hook(w->loop, stop_if_empty, w) != 0)
 		return FAN_EFULL;
-	w->acceptor = acceptor_new(&w->server, w->boot, connections_max(c), (int)c->limits.sndbuf);
 	w->sigterm = evsignal_new(base, SIGTERM, on_signal, w);
 	w->sigint = evsignal_new(base, SIGINT, on_signal, w);
 	w->stopped = event_new(base, -1, 0, on_stopped, w);
-	if (w->acceptor == NULL || w->sigterm == NULL || w->sigint == NULL || w->stopped == NULL ||
-	    event_add(w->sigterm, NULL) != 0 || event_add(w->sigint, NULL) != 0)
+	w->no_hub = event_new(base, -1, 0, on_no_hub, w);
+	if (w->sigterm == NULL || w->sigint == NULL || w->stopped == NULL || w->no_hub == NULL ||
+	    event_add(w->sigterm, NULL) != 0 || event_add(w->sigint, NULL) != 0 ||
+	    event_add(w->no_hub, &no_hub) != 0)
 		return FAN_ENOMEM;
 	return 0;
 }
@@ -210,6 +246,8 @@ teardown(struct worker *w)
 		event_free(w->sigint);
 	if (w->stopped != NULL)
 		event_free(w->stopped);
+	if (w->no_hub != NULL)
+		event_free(w->no_hub);
 	loop_free(w->loop);
 }
 
@@ -237,5 +275,5 @@ worker_main(struct boot *b)
 		log_err("the event loop failed");
 	teardown(&w);
 	conf_free(w.conf);
-	return err == 0 ? 0 : 1;
+	return err == 0 && !w.failed ? 0 : 1;
 }

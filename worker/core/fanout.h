@@ -20,6 +20,6 @@ struct core;
 extern const struct uplink_handler fanout_uplink_handler;
 
 /* Sends what the pass has gathered; a hook of the loop, before the connections are reaped. */
-void fanout_flush(void *core);
+void fanout_flush(void *arg);
 
 #endif

@@ -210,7 +210,8 @@ http_fail(struct http *h, int status, const char *extra, const char *why)
 {
 	h->keep_alive = false;
 	http_error(h, status, extra, why);
-	if (h->state != HTTP_LEFT) {
+	/* Only a connection that is kept alive runs on in there, and may go. */
+	if (h->state != HTTP_LEFT) { /* NOLINT(clang-analyzer-unix.Malloc) */
 		h->state = HTTP_LEFT;
 		drop_ctx(h);
 		conn_finish(h->conn, CONN_CLOSED_PROTOCOL);

@@ -102,7 +102,7 @@ deadline_clear(struct deadline *d)
 void
 deadline_set(struct deadlines *ds, struct deadline *d, uint64_t ms)
 {
-	static const struct timeval tick = { 0, DEADLINE_TICK_MS * 1000 };
+	static const struct timeval tick = { 0, (suseconds_t)DEADLINE_TICK_MS * 1000 };
 	uint64_t now = clock_ms();
 
 	deadline_clear(d);
