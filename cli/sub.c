@@ -114,16 +114,10 @@ string_member(const char *text, size_t n, const char *key)
 {
 	const char *value;
 	size_t len;
-	json_t *v;
 
-	if (json_member(text, n, key, &value, &len) != 0)
+	if (json_member(text, n, key, &value, &len) != 0 || value[0] != '"')
 		return NULL;
-	v = json_loadb(value, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-	if (v != NULL && !json_is_string(v)) {
-		json_decref(v);
-		return NULL;
-	}
-	return v;
+	return json_loadb(value, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
 }
 
 static int

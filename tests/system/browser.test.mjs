@@ -111,7 +111,8 @@ describe('browser', () => {
 		});
 		const all = Array.from({ length: 256 }, (_, i) => i);
 		const each = [all, all, all, all.slice(10, 30), []];
-		assert.deepEqual(got, [...each.map((b) => ['Blob', b]), ...each.map((b) => ['ArrayBuffer', b])]);
+		assert.deepEqual(got,
+			['Blob', 'ArrayBuffer'].flatMap((type) => each.map((b) => [type, b])));
 	});
 
 	test('text of every length class, bufferedAmount goes back to 0', async () => {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { Client } from './lib/clients.mjs';
 import { ms, Node } from './lib/fanfare.mjs';
 import { ACCEPT, KEY, OP, RawClient, frame, handshake } from './lib/raw.mjs';
-import { after, before, describe, sleep, test } from './lib/test.mjs';
+import { after, before, describe, test } from './lib/test.mjs';
 
 const HANDSHAKE_MS = 1_500;
 
@@ -65,7 +65,8 @@ describe('handshake', () => {
 		'two Connection fields': { Connection: ['keep-alive', 'Upgrade'] },
 		'a list in Upgrade': { Upgrade: 'h2c, websocket' },
 		'empty elements in a list': { Connection: ', Upgrade ,' },
-		'white space around values': { 'Sec-WebSocket-Key': `  ${KEY} \t`, Upgrade: '\t websocket ' },
+		'white space around values': {
+			'Sec-WebSocket-Key': `  ${KEY} \t`, Upgrade: '\t websocket ' },
 		'an extension that is not offered here': {
 			'Sec-WebSocket-Extensions': 'permessage-deflate; client_max_window_bits' },
 		'an unknown subprotocol': { 'Sec-WebSocket-Protocol': 'chat, superchat' },
@@ -153,8 +154,10 @@ describe('handshake', () => {
 	});
 
 	test('refuses no version, two, and what is no number', async () => {
-		for (const version of [null, ['13', '13'], '13, 13', '013', '+13', 'x', ''])
-			await refused(node, handshake('/ws/news', { 'Sec-WebSocket-Version': version }), 400, 426);
+		for (const version of [null, ['13', '13'], '13, 13', '013', '+13', 'x', '']) {
+			const request = handshake('/ws/news', { 'Sec-WebSocket-Version': version });
+			await refused(node, request, 400, 426);
+		}
 	});
 
 	test('refuses other methods', async () => {
@@ -184,8 +187,10 @@ describe('handshake', () => {
 			refused(node, handshake('', {}, { line }), 400));
 
 	test('refuses other versions of HTTP', async () => {
-		for (const version of ['HTTP/2.0', 'HTTP/1.2', 'HTTP/0.9', 'HTTP/11.1', 'HTTP/1.0'])
-			await refused(node, handshake('', {}, { line: `GET /ws/news ${version}` }), 400, 426, 505);
+		for (const version of ['HTTP/2.0', 'HTTP/1.2', 'HTTP/0.9', 'HTTP/11.1', 'HTTP/1.0']) {
+			const request = handshake('', {}, { line: `GET /ws/news ${version}` });
+			await refused(node, request, 400, 426, 505);
+		}
 	});
 
 	const heads = {
@@ -238,7 +243,7 @@ describe('handshake', () => {
 	});
 
 	test('anything else is not found', async () => {
-		for (const target of ['/', '/ws/', '/wss', '/ws2/news', '/WS/news', '/pub/news', '/readyz', '/metrics'])
+		for (const target of ['/', '/ws/', '/wss', '/ws2/news', '/WS/news', '/pub/news', '/readyz'])
 			await refused(node, handshake(target), 404);
 	});
 
@@ -254,7 +259,8 @@ describe('handshake', () => {
 	});
 
 	test('64 fields and no more', async () => {
-		const more = (n) => Object.fromEntries(Array.from({ length: n }, (_, i) => [`X-${i}`, 'x']));
+		const more = (n) =>
+			Object.fromEntries(Array.from({ length: n }, (_, i) => [`X-${i}`, 'x']));
 		await accepted(node, handshake('/ws/news', more(59)));
 		await refused(node, handshake('/ws/news', more(60)), 431);
 	});
@@ -345,6 +351,38 @@ describe('handshake: what follows a refused one', () => {
 	});
 });
 
+describe('handshake: limits that are set', () => {
+	let node;
+	before(async () => {
+		node = await Node.start({
+			limits: { channel_name: 5, subscriptions: 2, head: 400, fields: 7 },
+		});
+	});
+	after(() => node?.stop());
+
+	test('limits.channel_name', async () => {
+		await accepted(node, handshake('/ws/12345'));
+		await refused(node, handshake('/ws/123456'), 400);
+		assert.equal((await node.request('GET', '/pub/123456')).status, 400);
+	});
+
+	test('limits.subscriptions', async () => {
+		await accepted(node, handshake('/ws?channel=a&channel=b'));
+		await refused(node, handshake('/ws?channel=a&channel=b&channel=c'), 400);
+	});
+
+	test('limits.head', async () => {
+		const pad = 400 - handshake('/ws/news', { X: '' }).length;
+		await accepted(node, handshake('/ws/news', { X: 'x'.repeat(pad) }));
+		await refused(node, handshake('/ws/news', { X: 'x'.repeat(pad + 1) }), 431);
+	});
+
+	test('limits.fields', async () => {
+		await accepted(node, handshake('/ws/news', { A: 'a', B: 'b' }));
+		await refused(node, handshake('/ws/news', { A: 'a', B: 'b', C: 'c' }), 431);
+	});
+});
+
 describe('handshake: Origin', () => {
 	const nodes = {};
 	before(async () => {
@@ -356,7 +394,6 @@ describe('handshake: Origin', () => {
 		nodes.any = await Node.start({ origins: ['*'] });
 	});
 	after(async () => {
-		await sleep(0);
 		for (const node of Object.values(nodes))
 			await node.stop();
 	});
@@ -372,7 +409,8 @@ describe('handshake: Origin', () => {
 				'chat.example.com', 'http://chat.example.com:x', 'http://',
 				['http://chat.example.com', 'http://chat.example.com'],
 				['http://chat.example.com', 'http://evil.net'],
-				'http://chat.example.com http://evil.net', 'http://chat.example.com, http://evil.net'],
+				'http://chat.example.com http://evil.net',
+				'http://chat.example.com, http://evil.net'],
 		},
 		list: {
 			host: 'chat.example.com:8080',

@@ -53,7 +53,11 @@ function traffic(node, channel, pause = 2) {
 describe('processes', () => {
 	let node;
 	before(async () => {
-		node = await Node.start({ workers: WORKERS, channels: [{ match: 'echo', publish: 'anyone' }] });
+		node = await Node.start({
+			workers: WORKERS,
+			limits: { handshake: ms(2_000) },
+			channels: [{ match: 'echo', publish: 'anyone' }],
+		});
 	});
 	after(() => node?.stop());
 
@@ -66,7 +70,7 @@ describe('processes', () => {
 	});
 
 	test('the log tells the address', () =>
-		node.logged(new RegExp(`master: listening public=127\\.0\\.0\\.1:${node.ports.public}\\b`)));
+		node.logged(new RegExp(`master: listening public=127.0.0.1:${node.ports.public}\\b`)));
 
 	test('a worker killed under traffic: others notice nothing, and it is replaced',
 		{ timeout: 60 }, async () => {
@@ -126,6 +130,9 @@ describe('processes', () => {
 		{ timeout: 60 }, async () => {
 			const clients = await openMany(40, () => checked(node, 'h'));
 			const told = await json(node, '/ws/h');
+			const echo = await checked(node, 'echo');
+			let sent = 0;
+			const timer = setInterval(() => echo.send(numbered('echo', 'p', ++sent)), 2);
 			const flow = traffic(node, 'h');
 			await sleep(200);
 			const old = node.role('hub');
@@ -140,6 +147,11 @@ describe('processes', () => {
 			assert.ok(Date.now() - killed < 2_000, `${Date.now() - killed} ms`);
 			await node.ready(2_000);
 			await sleep(200);
+			clearInterval(timer);
+			await eventually(3_000, 'the last echo', () =>
+				echo.sequence.last.get('echo p') === sent);
+			assert.equal(echo.gone, undefined);
+			echo.sequence.assertOrdered();
 			const { accepted, refused } = await flow.stop();
 			for (const code of refused)
 				assert.equal(code, 503);
@@ -153,7 +165,7 @@ describe('processes', () => {
 			assert.equal(told.gone, undefined);
 			const gaps = told.messages.map((m) => JSON.parse(m)).filter((m) => m.gap);
 			assert.ok(gaps.length >= 1, 'no word of the gap');
-			[...clients, told].forEach((c) => c.terminate());
+			[...clients, told, echo].forEach((c) => c.terminate());
 		});
 
 	test('the hub killed again and again', { timeout: 60 }, async () => {
@@ -174,6 +186,25 @@ describe('processes', () => {
 		assert.equal(await publisher.next(), 'echo');
 		publisher.terminate();
 	});
+
+	test('a hub that stands still: publishing answers 503 in time, and then goes on',
+		{ timeout: 60 }, async () => {
+			const client = await Client.open(node.url('/ws/still'));
+			const hub = node.role('hub');
+			process.kill(hub, 'SIGSTOP');
+			try {
+				const answer = await node.request('POST', '/pub/still', { body: 'lost or late' });
+				assert.equal(answer.status, 503);
+				assert.match(answer.headers['retry-after'], /^\d+$/);
+			} finally {
+				process.kill(hub, 'SIGCONT');
+			}
+			await node.ready(5_000);
+			await node.publish('still', 'after');
+			while (await client.next() !== 'after')
+				continue;
+			client.terminate();
+		});
 
 	test('all workers killed at once come back', { timeout: 60 }, async () => {
 		const old = Array.from({ length: WORKERS }, (_, i) => node.role(`worker ${i}`));
@@ -310,8 +341,10 @@ describe('processes: the start', () => {
 	test('an internal listener on any address with a key is fine', async () => {
 		const internal = await freePort();
 		const ports = { public: await freePort(), internal };
-		const node = await Node.start(
-			{ api: { key: 'k'.repeat(16) }, listen: { internal: [`0.0.0.0:${internal}`] } }, { ports });
+		const node = await Node.start({
+			api: { key: 'k'.repeat(16) },
+			listen: { internal: [`0.0.0.0:${internal}`] },
+		}, { ports });
 		await node.stop();
 	});
 

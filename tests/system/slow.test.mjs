@@ -1,9 +1,9 @@
 /*
  * Clients that stop reading: they are let go at the limits of the queue and of the time, and the
- * others do not notice.
+ * others do not notice.  The same for a worker.
  */
 import assert from 'node:assert/strict';
-import { Client, openMany } from './lib/clients.mjs';
+import { Client, json, openMany } from './lib/clients.mjs';
 import { ms, Node } from './lib/fanfare.mjs';
 import { OP, RawClient, frame } from './lib/raw.mjs';
 import { Sequence, numbered } from './lib/sequence.mjs';
@@ -132,4 +132,70 @@ describe('slow: stalled for too long', () => {
 		good.terminate();
 		await node.stop();
 	});
+});
+
+describe('slow: a worker that stands still', () => {
+	/* Whether the worker of this client answers. */
+	const answers = (client) => new Promise((resolve) => {
+		client.ws.once('pong', () => resolve(true));
+		client.ws.ping();
+		setTimeout(() => resolve(false), 1_000);
+	});
+
+	test('its queue is bounded, the others go on, and its clients are told of the gap',
+		{ timeout: 60 }, async () => {
+			const node = await Node.start({
+				workers: 2,
+				limits: { link_queue: 1 << 20, queue: 32 << 20, commands: 0 },
+				channels: [{ match: 'echo', publish: 'anyone' }],
+			});
+			const clients = await openMany(12, () => json(node, '/ws/echo'));
+			for (const client of clients) {
+				client.sequence = new Sequence();
+				client.gaps = 0;
+				client.onMessage = (m) => {
+					const { data, gap } = JSON.parse(m);
+					if (data !== undefined)
+						client.sequence.take(data);
+					else if (gap === 'echo')
+						client.gaps++;
+				};
+			}
+			const stuck = node.role('worker 1');
+			const N = 300;
+			process.kill(stuck, 'SIGSTOP');
+			let waiting;
+			let going;
+			try {
+				const live = await Promise.all(clients.map(answers));
+				waiting = clients.filter((_, i) => !live[i]);
+				going = clients.filter((_, i) => live[i]);
+				assert.ok(going.length > 0 && waiting.length > 0);
+				for (let n = 1; n <= N; n++) {
+					const data = numbered('echo', 'p', n, 30_000);
+					going[0].send(JSON.stringify({ publish: 'echo', data }));
+					await eventually(5_000, `message ${n}`, () =>
+						going[0].sequence.last.get('echo p') === n);
+				}
+				await eventually(5_000, 'the others', () =>
+					going.every((c) => c.sequence.last.get('echo p') === N));
+				going.forEach((c) => c.sequence.assertComplete(N));
+			} finally {
+				process.kill(stuck, 'SIGCONT');
+			}
+			/* What comes before its queue is empty may be left out too. */
+			await eventually(5_000, 'word of the gap', () => waiting.every((c) => c.gaps > 0));
+			const last = numbered('echo', 'p', N + 1);
+			going[0].send(JSON.stringify({ publish: 'echo', data: last }));
+			await eventually(5_000, 'the last message', () =>
+				clients.every((c) => c.sequence.last.get('echo p') === N + 1));
+			for (const client of waiting) {
+				assert.equal(client.gone, undefined);
+				client.sequence.assertOrdered();
+				assert.ok(client.sequence.lost > 0, 'all of it was kept');
+			}
+			going.forEach((c) => assert.equal(c.gaps, 0));
+			clients.forEach((c) => c.terminate());
+			await node.stop();
+		});
 });

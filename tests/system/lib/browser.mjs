@@ -7,8 +7,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
-import { descendants, track } from './cleanup.mjs';
-import { removeDir, tempDir } from './cleanup.mjs';
+import { descendants, removeDir, tempDir, track } from './cleanup.mjs';
 
 export class Browser {
 	static async start() {

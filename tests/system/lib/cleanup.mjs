@@ -55,6 +55,8 @@ export function alive(pid) {
 }
 
 export function kill(pid, signal = 'SIGKILL') {
+	if (pid === undefined)
+		return;
 	try {
 		process.kill(pid, signal);
 	} catch (error) {
@@ -63,7 +65,8 @@ export function kill(pid, signal = 'SIGKILL') {
 	}
 }
 
-export const track = (pid) => pids.add(pid);
+/* A process that could not be started has no pid. */
+export const track = (pid) => pid !== undefined && pids.add(pid);
 export const untrack = (pid) => pids.delete(pid);
 
 /* World-writable, since sanitizers write there from processes that have dropped privileges. */

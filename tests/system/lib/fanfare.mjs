@@ -15,6 +15,8 @@ import { eventually, within } from './test.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 export const binary = path.resolve(process.env.FANFARE ?? path.join(here, '../../../fanfare'));
+if (!fs.existsSync(binary))
+	throw new Error(`${binary} is not there: build it, or name another by FANFARE`);
 
 /* A duration as the configuration has it. */
 export const ms = (n) => `${n}ms`;
@@ -110,12 +112,24 @@ export class Node {
 		this.exited.then((how) => { this.how = how; });
 	}
 
-	/* Waits until /readyz says so. */
+	/*
+	 * Waits until /readyz says so, again and again, since each worker speaks for itself and the
+	 * kernel chooses one for each connection.
+	 */
 	async ready(ms = 10_000) {
+		const enough = 4 * (this.options.workers ?? 1);
+		let inRow = 0;
 		await eventually(ms, 'ready', async () => {
-			if (this.how)
-				throw new Error(`fanfare ended, ${JSON.stringify(this.how)}:\n${this.stderr}`);
-			return await this.readyStatus() === 200;
+			while (inRow < enough) {
+				if (this.how)
+					throw new Error(`fanfare ended, ${JSON.stringify(this.how)}`);
+				if (await this.readyStatus() !== 200) {
+					inRow = 0;
+					return false;
+				}
+				inRow++;
+			}
+			return true;
 		}).catch((error) => {
 			throw new Error(`${error.message}\n${this.stderr}`);
 		});

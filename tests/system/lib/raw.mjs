@@ -72,7 +72,8 @@ export class RawClient {
 		client.input = Buffer.alloc(0);
 		client.ended = false; /* the server has sent its end, or cut */
 		client.wake = () => {};
-		client.socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+		client.socket = net.connect(
+			{ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
 		client.socket.on('data', (data) => {
 			client.input = Buffer.concat([client.input, data]);
 			client.wake();

@@ -1,8 +1,8 @@
 /*
  * sequence: finds what was lost, doubled, reordered or corrupted.
  *
- * Each publisher numbers its messages on a channel 1, 2, 3…; each message carries a filler and its
- * sum, so that cut or mixed payloads show.
+ * Each publisher numbers its messages on a channel 1, 2, 3…; each message carries a filler and
+ * its sum, so that cut or mixed payloads show.
  */
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
