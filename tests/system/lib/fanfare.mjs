@@ -186,9 +186,11 @@ export class Node {
 		return answer;
 	}
 
-	/* How many subscribers the node counts on a channel. */
+	/* How many subscribers the node counts on a channel; undefined while it cannot tell. */
 	async subscribers(channel) {
 		const answer = await this.request('GET', `/pub/${encodeURIComponent(channel)}`);
+		if (answer.status === 503)
+			return undefined;
 		assert.equal(answer.status, 200, answer.body);
 		return JSON.parse(answer.body).subscribers;
 	}
