@@ -19,6 +19,8 @@
  *       ^                                                                          | canary is back
  *       '------------------ subscriber link lost (from any state) --------------- UP
  *
+ * That a channel is live is said only while UP.  What is lost before, no `interrupted` would tell.
+ *
  * Loss of the command link alone is no interruption: every message of the others still arrives.
  * The engine is not up until it is back, and what was under way is answered with FAN_EDOWN.
  */
@@ -193,13 +195,25 @@ canary_next(struct redis *e)
 }
 
 static void
+tell_live(struct redis *e, const struct redis_sub *sub)
+{
+	e->engine.handler->subscribed(
+	    e->engine.arg, sub->key + e->prefix_len, sub->key_len - e->prefix_len);
+}
+
+static void
 become_up(struct redis *e)
 {
+	const struct redis_sub *sub;
+	size_t pos = 0;
+
 	e->state = STATE_UP;
 	e->engine.up = true;
 	log_info("redis: restored channels=%zu after_ms=%" PRIu64, redis_subs_count(&e->subs) - 1,
 	    clock_ms() - e->down_since);
 	e->engine.handler->restored(e->engine.arg);
+	while ((sub = redis_subs_tell_next(&e->subs, &pos)) != NULL)
+		tell_live(e, sub);
 }
 
 static void
@@ -314,9 +328,10 @@ on_confirmed(struct redis *e, const struct redis_value *key, bool subscribe)
 		e->state = STATE_PROVING;
 		(void)event_add(&e->canary_timer, &e->canary_interval);
 		canary_next(e);
+	} else if (sub != NULL && e->state == STATE_UP) {
+		tell_live(e, sub);
 	} else if (sub != NULL) {
-		e->engine.handler->subscribed(
-		    e->engine.arg, sub->key + e->prefix_len, sub->key_len - e->prefix_len);
+		sub->told = false;
 	}
 	return 1;
 }
@@ -519,8 +534,12 @@ redis_subscribe(struct engine *engine, const char *channel, size_t channel_len)
 	struct redis_sub *sub;
 	int err = redis_subs_want(&e->subs, key, make_key(e, channel, channel_len, key), &sub);
 
-	if (err == 0 && sub->state == SUB_LIVE)
-		engine->handler->subscribed(engine->arg, channel, channel_len);
+	if (err == 0 && sub->state == SUB_LIVE) {
+		if (e->state == STATE_UP)
+			tell_live(e, sub);
+		else
+			sub->told = false;
+	}
 	return err;
 }
 

@@ -203,6 +203,20 @@ redis_subs_confirm(
 	return subscribe ? confirm_subscribe(s, sub, tell) : confirm_unsubscribe(s, sub);
 }
 
+struct redis_sub *
+redis_subs_tell_next(const struct redis_subs *s, size_t *pos)
+{
+	struct redis_sub *sub;
+
+	while ((sub = map_next(&s->map, pos)) != NULL) {
+		if (sub->state == SUB_LIVE && !sub->told) {
+			sub->told = true;
+			return sub;
+		}
+	}
+	return NULL;
+}
+
 void
 redis_subs_reset(struct redis_subs *s)
 {

@@ -88,6 +88,12 @@ void redis_subs_sent(struct redis_subs *s, bool subscribe, size_t n);
 FAN_NODISCARD int redis_subs_confirm(
     struct redis_subs *s, const char *key, size_t len, bool subscribe, struct redis_sub **tell);
 
+/*
+ * The next channel from *pos (0 at first) on that is live and of which the hub has not been told; it
+ * counts as told now.  NULL: none.
+ */
+struct redis_sub *redis_subs_tell_next(const struct redis_subs *s, size_t *pos);
+
 /* The connection is gone: whatever is wanted waits again, the rest is forgotten. */
 void redis_subs_reset(struct redis_subs *s);
 

@@ -236,6 +236,26 @@ stays_down_until_corrected(const char *at, const char *correction)
 	UNTIL(world, node->restored == 1 && node->subscribed == 1);
 }
 
+/* What is lost of a channel before the engine is up, no `interrupted` would tell. */
+Test(redis_only, no_channel_is_live_before_the_engine_is_up)
+{
+	char at[256];
+
+	call("ACL SETUSER app on >pw resetchannels &fanfare:* +subscribe +unsubscribe", "+OK");
+	(void)snprintf(at, sizeof(at), "unix://app:pw@%s", proxy.path);
+	node->conf.redis.canary = 200;
+	world_begin(world, 0, at);
+	cr_assert_eq(engine_subscribe(node->engine, "a", 1), 0);
+	/* Confirmed by Redis, and lost again because the canary is refused. */
+	UNTIL(world, proxy.accepted >= 6);
+	cr_assert_eq(node->subscribed, 0);
+	call("ACL SETUSER app +publish", "+OK");
+	UNTIL(world, node->restored == 1 && node->subscribed == 1);
+	node_publish(world, 0, "a", MSG_TEXT, "x", 1, 1);
+	UNTIL(world, node->messages == 1 && node->published == 1);
+	cr_assert_eq(node->subscribed, 1);
+}
+
 Test(redis_only, wrong_password_stays_down_until_it_is_right)
 {
 	char at[256];
