@@ -18,11 +18,13 @@
 #include "broker/child.h"
 #include "broker/listen.h"
 #include "common/boot.h"
+#include "common/clock.h"
 #include "common/conf.h"
 #include "common/log.h"
 #include "config.h"
 
 #define STOP_GRACE_MS 3000 /* for what a worker does beside its close handshakes; for the hub */
+#define REPEAT_MS 300      /* a signal to the whole group, which a parent passes on, comes twice */
 
 static const int signals[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP };
 #define SIGNALS (sizeof(signals) / sizeof(signals[0]))
@@ -38,6 +40,7 @@ struct master {
 	struct child hub;
 	struct child *worker; /* one for each slot */
 	bool ready, stopping;
+	uint64_t stop_began; /* clock_ms */
 };
 
 /* --- stopping ------------------------------------------------------------------------------- */
@@ -117,6 +120,7 @@ stop(struct master *m)
 
 	log_info("stopping");
 	m->stopping = true;
+	m->stop_began = clock_ms();
 	/* A connection that came now would wait here for a worker that is leaving. */
 	listeners_close(&m->listeners);
 	for (i = 0; i < m->workers; i++)
@@ -187,6 +191,8 @@ on_signal(evutil_socket_t sig, short what, void *arg)
 		reap(m);
 	} else if (sig == SIGHUP) {
 		log_info("SIGHUP ignored: the configuration is read at the start only");
+	} else if (m->stopping && clock_ms() - m->stop_began < REPEAT_MS) {
+		log_debug("signal=%d repeated", (int)sig);
 	} else if (m->stopping) {
 		log_warnx("second signal: the children are killed");
 		kill_all(m);

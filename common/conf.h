@@ -67,6 +67,9 @@ struct conf {
 		bool enabled;
 	} demo;
 	struct {
+		bool io_uring;
+	} fanout;
+	struct {
 		int level; /* enum log_level */
 	} log;
 	struct {

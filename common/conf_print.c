@@ -224,7 +224,8 @@ conf_print_help(FILE *out)
 	    "both.\n\n"
 	    "Sizes are bytes, or KiB, MiB, GiB: 65536, 64KiB.  Times have a unit: 500ms, 25s, "
 	    "5m, 2h, 1d.\nA list of one may be written without brackets.  Options are read when "
-	    "a node starts.\n\n",
+	    "a node starts;\nRELOADABLE marks those that need no restart once a node can "
+	    "reload.\n\n",
 	    out);
 	print_help_table(out, &conf_options);
 	(void)fputs("\nA rule of channels has these:\n\n", out);

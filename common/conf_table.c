@@ -100,6 +100,9 @@ static const struct conf_opt options[] = {
 	BOOLEAN(demo.enabled, "demo.enabled", "false", 0,
 	    "Serves a page to try Fanfare with, at / of the public addresses."),
 
+	BOOLEAN(fanout.io_uring, "fanout.io_uring", "true", 0,
+	    "Sends to many subscribers in one system call, where kernel and build have io_uring."),
+
 	ENUM(
 	    conf, log.level, "log.level", "info", levels, RELOAD, "The least severe lines to log."),
 
@@ -141,7 +144,7 @@ static const struct conf_opt options[] = {
 	INTEGER(limits.commands_burst, "limits.commands_burst", "100", 1, 1000000, "commands",
 	    RELOAD, "Commands that a connection may send at once before limits.commands holds."),
 	INTEGER(limits.connections, "limits.connections", "0", 0, 16777216, "connections", RELOAD,
-	    "The most connections of one worker; 0: 90 % of the files that it may open."),
+	    "The most public connections of one worker; 0: its files less 10 %, at least 32."),
 	SIZE(limits.link_queue, "limits.link_queue", "64MiB", 64 * KIB, 16 * GIB, 0,
 	    "Bytes that may wait between a worker and the hub; one message always may."),
 

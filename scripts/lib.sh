@@ -11,7 +11,7 @@ export TOP
 # shellcheck disable=SC2034 # used by those who source this
 {
 	BUILD_PACKAGES=(autoconf automake gcc libc6-dev make pkg-config libevent-dev libhiredis-dev
-		libjansson-dev libyaml-dev libssl-dev libbsd-dev libcurl4-openssl-dev)
+		libjansson-dev libyaml-dev libssl-dev libbsd-dev libcurl4-openssl-dev liburing-dev)
 	TEST_PACKAGES=(libcriterion-dev redis-server redis-tools chromium curl ca-certificates procps)
 	CHECK_PACKAGES=(clang clang-format-14 clang-tidy-14 libclang-rt-14-dev cppcheck shellcheck
 		gcovr)
@@ -63,8 +63,9 @@ install_packages() {
 		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
 		as_root chmod 755 "$policy"
 	fi
+	# The lists may be not there at all, or old.
+	apt-cache show "${missing[@]}" >/dev/null 2>&1 || as_root apt-get update -q || true
 	apt_install "${missing[@]}" || {
-		# The lists may be old, or not there at all.
 		as_root apt-get update -q && apt_install "${missing[@]}"
 	} || failed=1
 	if [ -n "$(trap -p EXIT)" ]; then

@@ -28,30 +28,30 @@ struct acceptor {
 	struct http_server *server;
 	struct event *resume;
 	size_t max;
-	bool paused;
+	bool full;    /* as many connections as may be: the public listeners wait */
+	bool starved; /* no fd is left: all listeners wait */
 	struct log_gate gate;
 	size_t n;
 	struct listener listener[];
 };
 
+/*
+ * Watches the listeners that may accept.  Clients who fill the worker must not shut out its operator,
+ * so an internal listener waits only for fds.
+ */
 static void
-pause_all(struct acceptor *a)
+watch(struct acceptor *a)
 {
 	size_t i;
 
-	a->paused = true;
-	for (i = 0; i < a->n; i++)
-		(void)event_del(a->listener[i].ev);
-}
+	for (i = 0; i < a->n; i++) {
+		struct listener *l = &a->listener[i];
 
-static void
-resume_all(struct acceptor *a)
-{
-	size_t i;
-
-	a->paused = false;
-	for (i = 0; i < a->n; i++)
-		(void)event_add(a->listener[i].ev, NULL);
+		if (a->starved || (a->full && l->kind == LISTENER_PUBLIC))
+			(void)event_del(l->ev);
+		else
+			(void)event_add(l->ev, NULL);
+	}
 }
 
 static void
@@ -61,8 +61,11 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (a->paused && a->server->net->count < a->max)
-		resume_all(a);
+	if (!a->full && !a->starved)
+		return;
+	a->starved = false;
+	a->full = a->server->net->count >= a->max;
+	watch(a);
 }
 
 /* A connection has ended. */
@@ -80,7 +83,8 @@ out_of_fds(struct acceptor *a)
 
 	if (log_gate_open(&a->gate, 1))
 		log_warn("accept: waiting connections=%zu", a->server->net->count);
-	pause_all(a);
+	a->starved = true;
+	watch(a);
 	(void)event_add(a->resume, &later);
 }
 
@@ -95,11 +99,12 @@ on_acceptable(evutil_socket_t lfd, short what, void *arg)
 	for (i = 0; i < BATCH; i++) {
 		int fd;
 
-		if (a->server->net->count >= a->max) {
+		if (l->kind == LISTENER_PUBLIC && a->server->net->count >= a->max) {
 			if (log_gate_open(&a->gate, 1))
 				log_warnx("accept: waiting connections=%zu is the most here",
 				    a->server->net->count);
-			pause_all(a);
+			a->full = true;
+			watch(a);
 			return;
 		}
 		fd = accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

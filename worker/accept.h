@@ -17,8 +17,8 @@ struct boot;
 struct http_server;
 
 /*
- * Begins to accept on the listeners of b (borrowed).  max: most connections at once; further ones
- * wait in the kernel's queue until a place is free.  sndbuf: SO_SNDBUF in bytes, 0 the kernel's
+ * Begins to accept on the listeners of b (borrowed).  max: most connections at once; further public
+ * ones wait in the kernel's queue until a place is free.  sndbuf: SO_SNDBUF in bytes, 0 the kernel's
  * own.  NULL: no memory.
  */
 struct acceptor *acceptor_new(struct http_server *s, const struct boot *b, size_t max, int sndbuf);

@@ -27,6 +27,7 @@
 #include "worker/uplink.h"
 #include "worker/ws/ws.h"
 
+#define OWN_FDS 32
 #define NO_HUB_S 1 /* how long a new worker waits for the hub before it accepts */
 
 struct worker {
@@ -59,17 +60,24 @@ begin(struct http *h, const struct http_request *req)
 		api_begin(h, req);
 }
 
-/* 90 % of the fds, where the configuration sets no number. */
+/*
+ * 90 % of the fds, where the configuration sets no number; where these are few, less, so that the
+ * worker has enough left to reach the hub again and to answer its operator.
+ */
 static size_t
 connections_max(const struct conf *c)
 {
 	struct rlimit rl;
+	rlim_t own;
 
 	if (c->limits.connections > 0)
 		return (size_t)c->limits.connections;
 	if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur == RLIM_INFINITY)
 		return SIZE_MAX;
-	return (size_t)(rl.rlim_cur - rl.rlim_cur / 10);
+	own = rl.rlim_cur / 10 > OWN_FDS ? rl.rlim_cur / 10 : OWN_FDS;
+	if (own > rl.rlim_cur / 2)
+		own = rl.rlim_cur / 2;
+	return (size_t)(rl.rlim_cur - own);
 }
 
 /* --- accepting ---------------------------------------------------------------------------- */
@@ -205,10 +213,12 @@ setup(struct worker *w)
 	    &w->net, base, queue_max(c), (uint64_t)c->limits.stall, (uint64_t)c->limits.close);
 	if (err != 0)
 		return err;
+	net_use_burst(&w->net, c->fanout.io_uring);
 	w->uplink = uplink_new(base, w->boot, c, &fanout_uplink_handler, &w->core);
 	if (w->uplink == NULL)
 		return FAN_ENOMEM;
 	core_init(&w->core, c, w->uplink, w->net.deadlines);
+	w->core.burst = w->net.burst;
 	dialects_init(&w->core);
 	set_options(w);
 	/* The link after the reaper, because who leaves a channel last tells the hub. */

@@ -393,4 +393,17 @@ describe('http: limits of connections', () => {
 		again.terminate();
 		await node.stop();
 	});
+
+	test('clients who fill a worker do not shut out its operator', async () => {
+		const node = await Node.start({ limits: { connections: 4 } });
+		const clients = [];
+		while (clients.length < 4)
+			clients.push(await Client.open(node.url('/ws/full')));
+		assert.equal((await node.request('GET', '/healthz')).status, 200);
+		await node.publish('full', 'still');
+		for (const client of clients)
+			assert.equal(await client.next(), 'still');
+		clients.forEach((c) => c.terminate());
+		await node.stop();
+	});
 });

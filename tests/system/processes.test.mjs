@@ -3,6 +3,7 @@
  * a node starts and stops.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -357,6 +358,24 @@ describe('processes: the start', () => {
 		await node.publish('news', 'hello');
 		assert.equal(await client.next(), 'hello');
 		client.terminate();
+		await node.stop();
+	});
+});
+
+describe('processes: few descriptors', () => {
+	test('clients leave a worker those it needs itself', { timeout: 60 }, async () => {
+		const node = await Node.start({ workers: 1, limits: { handshake: ms(60_000) } });
+		execFileSync('prlimit', ['--pid', String(node.pid), '--nofile=64:64']);
+		kill(node.role('worker 0'));
+		await node.ready();
+		const sockets = Array.from({ length: 100 }, () => net.connect(node.ports.public, '127.0.0.1'));
+		for (const socket of sockets)
+			socket.on('error', () => {});
+		const fds = () => fs.readdirSync(`/proc/${node.role('worker 0')}/fd`).length;
+		await eventually(5_000, 'a full worker', () => fds() >= 32);
+		kill(node.role('hub'));
+		await node.ready();
+		sockets.forEach((s) => s.destroy());
 		await node.stop();
 	});
 });

@@ -926,6 +926,7 @@ static const char *const others[] = {
 	"api.key=0123456789" NASTY "y",
 	"origins=[a" NASTY "b, \"x,y\"]",
 	"demo.enabled=true",
+	"fanout.io_uring=false",
 	"log.level=debug",
 	"limits.message=16MiB",
 	"limits.fragments=1000000",

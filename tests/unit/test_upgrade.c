@@ -363,3 +363,45 @@ Test(upgrade, closing_handshake_through_all_layers)
 	client_expect_eof(&c);
 	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a");
 }
+
+/* By io_uring where it can be had, and without. */
+static void
+send_to_many(void)
+{
+	enum { MANY = 40 };
+	struct client many[MANY];
+	int i;
+
+	open_live("/ws/news", "news");
+	for (i = 0; i < MANY; i++) {
+		client_open(&w, &many[i], LISTENER_PUBLIC);
+		client_handshake(&many[i], "/ws/news", NULL);
+		cr_assert_eq(client_head(&many[i], ""), 101);
+	}
+	(void)close(many[7].fd);
+	many[7].fd = -1;
+	hub_message(&w, "news", MSG_TEXT, "one");
+	hub_message(&w, "news", MSG_TEXT, "two");
+	for (i = 0; i < MANY; i++) {
+		if (i == 7)
+			continue;
+		client_expect_text(&many[i], "one");
+		client_expect_text(&many[i], "two");
+		client_quiet(&many[i]);
+	}
+	for (i = 0; i < MANY; i++)
+		client_close(&many[i]);
+}
+
+Test(upgrade, many_subscribers_in_one_burst)
+{
+	send_to_many();
+}
+
+Test(upgrade, many_subscribers_without_io_uring)
+{
+	teardown();
+	world_open(&w, "fanout.io_uring=false");
+	cr_assert_null(w.net.burst);
+	send_to_many();
+}

@@ -90,9 +90,11 @@ world_open_uplink(struct world *w, const char *settings, const struct uplink_han
 	cr_assert_eq(net_init(&w->net, w->base, (size_t)c->limits.queue, (uint64_t)c->limits.stall,
 			 (uint64_t)c->limits.close),
 	    0);
+	net_use_burst(&w->net, c->fanout.io_uring);
 	w->uplink = uplink_new(w->base, &w->boot, c, h, arg);
 	cr_assert_not_null(w->uplink);
 	core_init(&w->core, c, w->uplink, w->net.deadlines);
+	w->core.burst = w->net.burst;
 	dialects_init(&w->core);
 	w->ws = (struct ws_options){
 		.handler = &upgrade_ws_handler,

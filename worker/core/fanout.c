@@ -8,13 +8,14 @@
 #include "common/log.h"
 #include "worker/core/channel.h"
 #include "worker/core/session.h"
+#include "worker/net/burst.h"
 
 /* Offsets inside a block are 32 bits wide; a block this long leaves before its pass ends. */
 #define BLOCK_LONG ((size_t)128 * 1024 * 1024)
 #define HEAD_ROOM 64
 
 static void
-flush_group(struct core *core, struct group *g)
+send_group(struct group *g)
 {
 	struct sub **subs = group_subs(g);
 	struct block *b = g->block;
@@ -29,12 +30,28 @@ flush_group(struct core *core, struct group *g)
 			    s->t, b, sub->u.place.from, b->len - sub->u.place.from);
 		sub->u.place.from = 0;
 	}
-	g->block = NULL;
-	channels_block_done(&core->channels, b);
 }
 
 static void
-flush_channel(struct core *core, struct channel *c)
+send_channel(struct channel *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->ngroups; i++) {
+		if (c->groups[i].block != NULL)
+			send_group(&c->groups[i]);
+	}
+}
+
+static void
+group_sent(struct core *core, struct group *g)
+{
+	channels_block_done(&core->channels, g->block);
+	g->block = NULL;
+}
+
+static void
+channel_sent(struct core *core, struct channel *c)
 {
 	size_t i;
 
@@ -42,18 +59,23 @@ flush_channel(struct core *core, struct channel *c)
 	c->dirty = false;
 	for (i = 0; i < c->ngroups; i++) {
 		if (c->groups[i].block != NULL)
-			flush_group(core, &c->groups[i]);
+			group_sent(core, &c->groups[i]);
 	}
 }
 
+/* In one burst, and only then the blocks are free to be used again. */
 void
 fanout_flush(void *arg)
 {
 	struct core *core = arg;
 	struct channel *c;
 
+	burst_begin(core->burst);
+	for (c = TAILQ_FIRST(&core->channels.dirty); c != NULL; c = TAILQ_NEXT(c, dirty_link))
+		send_channel(c);
+	burst_end(core->burst);
 	while ((c = TAILQ_FIRST(&core->channels.dirty)) != NULL)
-		flush_channel(core, c);
+		channel_sent(core, c);
 }
 
 static void
@@ -101,8 +123,10 @@ on_message(void *arg, const struct ipc_msg *m)
 
 		if (g->n == 0)
 			continue;
-		if (g->block != NULL && g->block->len > BLOCK_LONG)
-			flush_group(core, g);
+		if (g->block != NULL && g->block->len > BLOCK_LONG) {
+			send_group(g);
+			group_sent(core, g);
+		}
 		if (encode(core, g, &p) != 0)
 			lost = true;
 	}

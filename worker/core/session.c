@@ -32,6 +32,7 @@ core_init(struct core *core, const struct conf *c, struct uplink *u, struct dead
 	core->conf = c;
 	core->uplink = u;
 	core->deadlines = ds;
+	core->burst = NULL;
 	channels_init(&core->channels, u);
 	TAILQ_INIT(&core->held);
 }

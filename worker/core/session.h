@@ -23,6 +23,7 @@
 #include "worker/uplink.h"
 
 struct block;
+struct burst;
 struct conf;
 struct conf_rule;
 struct publisher;
@@ -81,6 +82,7 @@ struct core {
 	const struct conf *conf;
 	struct uplink *uplink;
 	struct deadlines *deadlines;
+	struct burst *burst; /* of the transports; NULL: each send leaves at once */
 	struct channels channels;
 	TAILQ_HEAD(publishers, publisher) held; /* paused until the hub takes more */
 };

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "common/block.h"
+#include "common/log.h"
+#include "worker/net/burst.h"
 #include "worker/net/poller.h"
 
 #define RBUF_SIZE ((size_t)64 * 1024)
@@ -34,6 +36,7 @@ struct outq {
 };
 
 static void on_ready(void *object, unsigned what);
+static void on_burst_done(void *object, struct block *b, size_t off, size_t n, int res);
 
 const char *
 conn_reason_text(enum conn_reason r)
@@ -94,6 +97,19 @@ net_init(
 }
 
 void
+net_use_burst(struct net *n, bool wanted)
+{
+	if (wanted)
+		n->burst = burst_new(on_burst_done);
+	if (n->burst != NULL)
+		log_info("fan-out by io_uring");
+	else if (wanted)
+		log_info("fan-out by send; io_uring cannot be used: %s", strerror(errno));
+	else
+		log_info("fan-out by send");
+}
+
+void
 net_fini(struct net *n)
 {
 	struct conn *c;
@@ -103,9 +119,11 @@ net_fini(struct net *n)
 	while ((c = TAILQ_FIRST(&n->finishing)) != NULL)
 		conn_close(c, (enum conn_reason)c->reason);
 	net_reap(n);
+	burst_free(n->burst);
 	deadlines_free(n->deadlines);
 	poller_free(n->poller);
 	free(n->rbuf);
+	n->burst = NULL;
 	n->deadlines = NULL;
 	n->poller = NULL;
 	n->rbuf = NULL;
@@ -405,13 +423,53 @@ send_now(struct conn *c, const uint8_t *p, size_t n)
 	return -1;
 }
 
+/* Queues what the kernel has not taken of n bytes of b from off on. */
+static void
+queue_rest(struct conn *c, struct block *b, size_t off, size_t n, size_t sent)
+{
+	bool was_empty = c->outq == NULL;
+
+	if (sent == n)
+		return;
+	if (outq_push(c, block_ref(b), off + sent, off + n) != 0) {
+		conn_close(c, CONN_CLOSED_INTERNAL);
+		return;
+	}
+	if (was_empty)
+		c->outq->begun = sent > 0;
+	queued(c, was_empty);
+}
+
+/* A write has left with its burst; res as in burst.h. */
+static void
+on_burst_done(void *object, struct block *b, size_t off, size_t n, int res)
+{
+	struct conn *c = object;
+
+	c->in_burst = false;
+	if (res >= 0 || res == -EAGAIN || res == -EINTR)
+		queue_rest(c, b, off, n, res > 0 ? (size_t)res : 0);
+	else
+		conn_close(c, CONN_CLOSED_VANISHED);
+}
+
+/* What was written before comes first, and no fd is closed under a send. */
+static void
+leave_burst(struct conn *c)
+{
+	if (c->in_burst)
+		burst_flush(c->net->burst);
+}
+
 void
 conn_write(struct conn *c, const void *p, size_t n)
 {
 	const uint8_t *bytes = p;
-	bool was_empty = c->outq == NULL;
+	bool was_empty;
 	ssize_t sent = 0;
 
+	leave_burst(c);
+	was_empty = c->outq == NULL;
 	if (c->state != CONN_OPEN || n == 0)
 		return;
 	if (was_empty && (sent = send_now(c, bytes, n)) < 0)
@@ -430,31 +488,30 @@ conn_write(struct conn *c, const void *p, size_t n)
 void
 conn_write_block(struct conn *c, struct block *b, size_t off, size_t n)
 {
-	bool was_empty = c->outq == NULL;
 	ssize_t sent = 0;
 
+	leave_burst(c);
 	if (c->state != CONN_OPEN || n == 0)
 		return;
 	assert(off + n <= b->len);
-	if (was_empty && (sent = send_now(c, b->data + off, n)) < 0)
-		return;
-	if ((size_t)sent == n)
-		return;
-	if (outq_push(c, block_ref(b), off + (size_t)sent, off + n) != 0) {
-		conn_close(c, CONN_CLOSED_INTERNAL);
+	if (c->outq == NULL && burst_is_open(c->net->burst)) {
+		c->in_burst = true;
+		burst_send(c->net->burst, c->fd, c, b, off, n);
 		return;
 	}
-	if (was_empty)
-		c->outq->begun = sent > 0;
-	queued(c, was_empty);
+	if (c->outq == NULL && (sent = send_now(c, b->data + off, n)) < 0)
+		return;
+	queue_rest(c, b, off, n, (size_t)sent);
 }
 
 void
 conn_discard(struct conn *c)
 {
-	struct outq *q = c->outq;
+	struct outq *q;
 	size_t keep;
 
+	leave_burst(c);
+	q = c->outq;
 	if (q == NULL)
 		return;
 	keep = q->begun ? 1 : 0;
@@ -476,6 +533,7 @@ conn_close(struct conn *c, enum conn_reason reason)
 {
 	struct net *n = c->net;
 
+	leave_burst(c);
 	if (c->state == CONN_CLOSED)
 		return;
 	if (c->state == CONN_OPEN)
@@ -494,6 +552,7 @@ conn_close(struct conn *c, enum conn_reason reason)
 void
 conn_finish(struct conn *c, enum conn_reason reason)
 {
+	leave_burst(c);
 	if (c->state != CONN_OPEN)
 		return;
 	TAILQ_REMOVE(&c->net->open, c, link);

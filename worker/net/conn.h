@@ -4,7 +4,7 @@
  * Owns:    its fd and its output queue.  The upper layer (HTTP, then WebSocket) hangs on it
  *          by a vtable and owns itself.
  * Process: workers.
- * Layer:   worker/net.  Uses deadline, poller, common/block.
+ * Layer:   worker/net.  Uses burst, deadline, poller, common/block.
  *
  * States: OPEN -> (FINISHING: output goes out, input is thrown away) -> CLOSED -> freed by the
  * reaper at the end of the loop pass.  A connection is in the list of its state.
@@ -29,6 +29,7 @@
 #include "worker/net/deadline.h"
 
 struct block;
+struct burst;
 struct conn;
 struct event_base;
 struct outq;
@@ -70,7 +71,8 @@ struct net {
 	struct event_base *base;
 	struct deadlines *deadlines;
 	struct poller *poller;
-	uint8_t *rbuf; /* the one read buffer */
+	struct burst *burst; /* NULL: each write is a call of its own */
+	uint8_t *rbuf;       /* the one read buffer */
 	size_t rbuf_size;
 	size_t queue_max;   /* bytes queued for one connection before it counts as slow */
 	uint64_t stall_ms;  /* time without progress before it counts as slow */
@@ -105,11 +107,17 @@ struct conn {
 	uint8_t kind; /* public: the listener's kind, set by the acceptor */
 	uint8_t state : 2;
 	bool paused : 1;
+	bool in_burst : 1; /* its write waits in the open burst */
 };
 
 /* stall_ms and the sizes are in milliseconds and bytes.  FAN_ENOMEM. */
 FAN_NODISCARD int net_init(struct net *n, struct event_base *base, size_t queue_max,
     uint64_t stall_ms, uint64_t linger_ms);
+/*
+ * From now on what conn_write_block writes while net->burst is open leaves together, by io_uring, if
+ * `wanted` and this kernel and build have it.  Logs which way is taken.
+ */
+void net_use_burst(struct net *n, bool wanted);
 /* Closes what is left, calling on_close. */
 void net_fini(struct net *n);
 /* Frees the connections that were closed in this pass; a hook of the loop, after the flushes. */

@@ -92,13 +92,23 @@ void
 ws_accept(const char *key, char accept[WS_ACCEPT_SIZE])
 {
 	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+	static EVP_MD *sha1;
+	static EVP_MD_CTX *ctx;
 	unsigned char digest[EVP_MAX_MD_SIZE] = { 0 };
 	char text[WS_KEY_LEN + sizeof(guid) - 1];
 
 	memcpy(text, key, WS_KEY_LEN);
 	memcpy(text + WS_KEY_LEN, guid, sizeof(guid) - 1);
 	/* Without memory the digest stays zero, and the client refuses the answer. */
-	(void)EVP_Digest(text, sizeof(text), digest, NULL, EVP_sha1(), NULL);
+	/* Fetched once a process: a fetch for each handshake costs more than the digest. */
+	if (sha1 == NULL)
+		sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+	if (ctx == NULL)
+		ctx = EVP_MD_CTX_new();
+	if (sha1 == NULL || ctx == NULL || EVP_DigestInit_ex2(ctx, sha1, NULL) != 1 ||
+	    EVP_DigestUpdate(ctx, text, sizeof(text)) != 1 ||
+	    EVP_DigestFinal_ex(ctx, digest, NULL) != 1)
+		memset(digest, 0, sizeof(digest)); /* the client will refuse the answer */
 	(void)EVP_EncodeBlock((unsigned char *)accept, digest, 20);
 }
 
