@@ -59,7 +59,7 @@ struct count {
 	atomic_uint_least64_t doubled;
 	atomic_uint_least64_t reordered;
 	atomic_uint_least64_t malformed; /* not the payload that was sent */
-	atomic_uint_least64_t last_ns;   /* when the last one came */
+	atomic_uint_least64_t last_ns;   /* of the last read */
 };
 
 /* Takes in n bytes that arrived at l->now. */

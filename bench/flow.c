@@ -18,8 +18,8 @@
 #define NS_PER_S 1e9
 
 /* Where only the rate bounds what is under way, so many messages may be; of one flow and of many. */
-#define UNBOUND_ONE 65535
-#define UNBOUND_MANY 1023
+#define UNBOUND_ONE 4095
+#define UNBOUND_MANY 255
 
 /* What may wait for the publisher's socket: much is written at once, not all there is. */
 #define OUT_ROOM ((size_t)256 * 1024)

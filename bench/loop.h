@@ -4,7 +4,7 @@
  * Owns:    its connections, its read buffer, what it has counted.
  * Process: fanfare-bench, each loop in a thread of its own; the main thread steers by `phase` and
  *          reads the counters.
- * Layer:   bench.  Uses hist, flow, text, wire.
+ * Layer:   bench.  Uses conn, flow, hist, text.
  */
 #ifndef BENCH_LOOP_H
 #define BENCH_LOOP_H
@@ -35,7 +35,6 @@ enum phase {
 struct control {
 	const struct settings *settings;
 	atomic_int phase;
-	atomic_bool measured; /* latencies are kept */
 	struct loop *loops;
 	unsigned nloops;
 };

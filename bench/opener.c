@@ -30,7 +30,6 @@ opener_init(struct opener *o, struct control *c, size_t n)
 	if (s->publish != PUBLISH_WS && s->dialect.publish_url != NULL)
 		address_parse(s->dialect.publish_url, s->publish == PUBLISH_HTTP ? "80" : "6379",
 		    &o->publish);
-	atomic_init(&o->opened, 0);
 }
 
 void
@@ -114,20 +113,22 @@ opener_open(struct opener *o, size_t first, size_t n)
 {
 	const struct settings *s = o->control->settings;
 	struct dial d = {
-		.to = o->roles[first].kind == CONN_REPLY ? &o->publish : &o->broker,
+		.to = &o->broker,
 		.first = first,
 		.count = n,
 		.concurrency = CONCURRENCY,
 		.timeout = s->timeout,
-		.opened = &o->opened,
 		.request = request,
 		.on_open = on_open,
 		.arg = o,
 	};
 
+	if (n == 0)
+		return;
+	if (o->roles[first].kind == CONN_REPLY)
+		d.to = &o->publish;
 	o->first = first;
-	if (n > 0)
-		(void)dial_all(&d);
+	(void)dial_all(&d);
 }
 
 void

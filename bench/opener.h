@@ -8,9 +8,7 @@
 #ifndef BENCH_OPENER_H
 #define BENCH_OPENER_H
 
-#include <stdatomic.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "bench/address.h"
 #include "bench/conn.h"
@@ -37,7 +35,6 @@ struct opener {
 	size_t first;       /* of those that are being opened */
 	struct address broker;
 	struct address publish;
-	atomic_uint_least64_t opened;
 };
 
 /* Room for n connections; the caller fills in the roles. */

@@ -3,10 +3,12 @@
 # Starts and stops what scripts/bench measures: Fanfare, the floors and the peers, each pinned to
 # the server's core.  To be sourced by bash, after scripts/lib.sh.
 #
+# cores_of[NAME] are other cores for that server.  Expects the programs in fanfare and bench, and the servers' core in server_cpu.
 # start_server NAME leaves in pid[NAME] its process and in target[NAME] the options with which the
 # tool reaches it; it fails where the server is not installed.
 
-declare -A pid=() target=()
+: "${fanfare:?}" "${bench:?}" "${server_cpu:?}"
+declare -A pid=() target=() cores_of=()
 run_dir=$(mktemp -d "${TMPDIR:-/tmp}/fanfare-bench.XXXXXX")
 # nginx's workers give up being root.
 chmod 755 "$run_dir"
@@ -49,7 +51,7 @@ free_port() {
 launch() {
 	local name=$1 port=$2 i
 	shift 2
-	taskset -c "$server_cpu" "$@" >"$run_dir/$name.log" 2>&1 </dev/null &
+	taskset -c "${cores_of[$name]:-$server_cpu}" "$@" >"$run_dir/$name.log" 2>&1 </dev/null &
 	pid[$name]=$!
 	for ((i = 0; i < 100; i++)); do
 		kill -0 "${pid[$name]}" 2>/dev/null || break
@@ -123,14 +125,15 @@ start_ws() {
 	port=$(free_port)
 	command -v node >/dev/null && [ -d "$TOP/tests/system/node_modules/ws" ] || return 1
 	launch ws "$port" node "$TOP/bench/peers/ws.mjs" "$port" "$TOP/tests/system"
+	# shellcheck disable=SC2034 # used by those who source this
 	target[ws]="--preset ws --url ws://127.0.0.1:$port"
 }
 
 start_server() {
 	case $1 in
-	fanfare) start_fanfare fanfare 1 ;;
 	fanfare-redis) start_fanfare fanfare-redis 1 "$redis_port" ;;
-	fanfare-two) start_fanfare fanfare-two 2 ;;
+	fanfare | fanfare-one-wide) start_fanfare "$1" 1 ;;
+	fanfare-two*) start_fanfare "$1" 2 ;;
 	floor-*) start_floor "$1" ;;
 	*) "start_$1" ;;
 	esac

@@ -136,31 +136,29 @@ static const struct entry {
 static const char usage[] =
     "usage: fanfare-bench fanout [OPTION]...   messages to many subscribers of one channel\n"
     "       fanfare-bench pairs  [OPTION]...   many channels with one subscriber each\n"
-    "       fanfare-bench idle   [OPTION]...   memory and CPU of connections that only wait\n"
+    "       fanfare-bench idle   [OPTION]...   memory and CPU of connections that wait\n"
     "       fanfare-bench churn  [OPTION]...   connections that open and close\n"
-    "       fanfare-bench floor  [OPTION]...   the cheapest server there can be, to compare with\n"
+    "       fanfare-bench floor  [OPTION]...   the cheapest server there can be\n"
     "\n"
-    "Measures a broker over WebSocket: deliveries a second, what each costs its server in CPU "
-    "time,\n"
-    "and how long it takes.  Every message is numbered: the exit status is 1 if one was lost, "
-    "came\n"
-    "twice, out of order or changed, or if a connection failed, and 2 for a wrong command line.\n";
+    "Measures a broker over WebSocket: deliveries a second, what each costs the server in CPU\n"
+    "time, and how long it takes.  Every message is numbered: the exit status is 1 if one was\n"
+    "lost, came twice, out of order or changed, or if a connection failed; 2 for a wrong\n"
+    "command line.\n";
 
 static const char examples[] =
     "\nTemplates: %c is the channel, %p the payload, %n its length; \\r \\n \\t \\\\ as in C.\n"
     "\n"
     "Examples:\n"
-    "  fanfare-bench fanout --subscribers 1000 --size 64 --window 16 --server-pid $(pgrep -ox "
-    "fanfare)\n"
-    "  fanfare-bench fanout --publish redis --publish-url redis://127.0.0.1:6379 --rate 1000\n"
+    "  fanfare-bench fanout --subscribers 1000 --window 16 --server-pid $(pgrep -ox fanfare)\n"
+    "  fanfare-bench fanout --rate 1000 --publish redis --publish-url redis://127.0.0.1:6379\n"
     "  fanfare-bench pairs --pairs 100 --window 8 --publish http --json\n"
-    "  fanfare-bench idle --connections 10000 --own-channels --server-pid 4711 --duration 60\n"
+    "  fanfare-bench idle --connections 10000 --own-channels --server-pid 4711\n"
     "  fanfare-bench churn --connections 50000 --concurrency 32 --server-pid 4711\n"
-    "  fanfare-bench floor --mode coalesced &  fanfare-bench fanout --preset floor --server-pid "
-    "$!\n"
-    "  fanfare-bench fanout --url ws://10.0.0.5:9000 --path / --subscribe-message "
-    "'{\"sub\":\"%c\"}' \\\n"
-    "      --publish-message '{\"pub\":\"%c\",\"data\":\"%p\"}' --match marker\n";
+    "  fanfare-bench floor --mode coalesced &\n"
+    "  fanfare-bench fanout --preset floor --window 16 --server-pid $!\n"
+    "  fanfare-bench fanout --url ws://10.0.0.5:9000 --path / --match marker --no-echo \\\n"
+    "      --subscribe-message '{\"sub\":\"%c\"}' \\\n"
+    "      --publish-message '{\"pub\":\"%c\",\"data\":\"%p\"}'\n";
 
 static const char floor_help[] =
     "  The floor makes one send() for each message and subscriber (send); one for each subscriber\n"

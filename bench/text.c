@@ -3,6 +3,7 @@
  */
 #include "bench/text.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -48,10 +49,16 @@ text_progress(const char *line)
 
 static void __attribute__((format(printf, 1, 0))) complain(const char *fmt, va_list ap)
 {
+	char line[512], *c;
+
 	text_progress(NULL);
-	(void)fprintf(stderr, "%s: ", SETTINGS_NAME);
-	(void)vfprintf(stderr, fmt, ap);
-	(void)fputc('\n', stderr);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	/* Some of it may be a server's. */
+	for (c = line; *c != '\0'; c++) {
+		if (iscntrl((unsigned char)*c))
+			*c = '?';
+	}
+	(void)fprintf(stderr, "%s: %s\n", SETTINGS_NAME, line);
 }
 
 void

@@ -48,30 +48,26 @@ static struct text
 make_image(const struct settings *s, const char *host, const char *channel)
 {
 	const struct dialect *d = &s->dialect;
-	struct text path, image;
+	const char *message = d->publish_message != NULL ? d->publish_message : "%p";
+	const char *type = d->binary ? "application/octet-stream" : "text/plain";
+	struct text image;
 	char template[1024];
-	int n = 0;
+	int n;
 
-	if (s->publish == PUBLISH_WS) {
-		image = text_expand(
-		    d->publish_message != NULL ? d->publish_message : "%p", channel, s->size);
-	} else if (s->publish == PUBLISH_HTTP) {
-		path = text_expand(d->http_path, channel, 0);
+	if (s->publish == PUBLISH_HTTP)
 		n = snprintf(template, sizeof(template),
 		    "POST %s HTTP/1.1\\r\\nHost: %s\\r\\nContent-Type: %s\\r\\n"
 		    "Content-Length: %%n\\r\\n\\r\\n%%p",
-		    (const char *)path.p, host,
-		    d->binary ? "application/octet-stream" : "text/plain");
-		free(path.p);
-	} else {
+		    d->http_path, host, type);
+	else if (s->publish == PUBLISH_REDIS)
 		n = snprintf(template, sizeof(template),
-		    "*3\\r\\n$7\\r\\nPUBLISH\\r\\n$%zu\\r\\n%s%s\\r\\n$%%n\\r\\n%%p\\r\\n",
-		    strlen(d->redis_prefix) + strlen(channel), d->redis_prefix, channel);
-	}
+		    "*3\\r\\n$7\\r\\nPUBLISH\\r\\n$%zu\\r\\n%s%%c\\r\\n$%%n\\r\\n%%p\\r\\n",
+		    strlen(d->redis_prefix) + strlen(channel), d->redis_prefix);
+	else
+		n = snprintf(template, sizeof(template), "%s", message);
 	if (n < 0 || (size_t)n >= sizeof(template))
-		text_usage("the channel's name or path is too long");
-	if (s->publish != PUBLISH_WS)
-		image = text_expand(template, channel, s->size);
+		text_usage("what publishes is longer than %zu bytes", sizeof(template));
+	image = text_expand(template, channel, s->size);
 	if (image.payload_at == TEXT_NO_PAYLOAD)
 		text_usage("--publish-message has no %%p for the payload");
 	memset(image.p + image.payload_at, 'x', s->size);
@@ -164,33 +160,29 @@ tear_down(struct traffic *t)
 
 /* --- what the loops have counted ------------------------------------------------------------------ */
 
-static uint64_t
-sum(const struct traffic *t, size_t offset)
+struct totals {
+	uint64_t deliveries, lost, doubled, reordered, malformed, last_ns;
+};
+
+static struct totals
+totals(const struct traffic *t)
 {
-	const atomic_uint_least64_t *n;
-	uint64_t total = 0;
+	struct totals all = { 0 };
+	const struct count *c;
+	uint64_t last_ns;
 	unsigned i;
 
 	for (i = 0; i < t->control.nloops; i++) {
-		n = (const atomic_uint_least64_t *)(const void
-			*)((const char *)&t->control.loops[i].count + offset);
-		total += atomic_load_explicit(n, memory_order_relaxed);
+		c = &t->control.loops[i].count;
+		all.deliveries += atomic_load_explicit(&c->deliveries, memory_order_relaxed);
+		all.lost += atomic_load_explicit(&c->lost, memory_order_relaxed);
+		all.doubled += atomic_load_explicit(&c->doubled, memory_order_relaxed);
+		all.reordered += atomic_load_explicit(&c->reordered, memory_order_relaxed);
+		all.malformed += atomic_load_explicit(&c->malformed, memory_order_relaxed);
+		last_ns = atomic_load_explicit(&c->last_ns, memory_order_relaxed);
+		all.last_ns = last_ns > all.last_ns ? last_ns : all.last_ns;
 	}
-	return total;
-}
-#define SUM(t, field) sum(t, offsetof(struct count, field))
-
-static uint64_t
-last_delivery(const struct traffic *t)
-{
-	uint64_t last = 0, ns;
-	unsigned i;
-
-	for (i = 0; i < t->control.nloops; i++) {
-		ns = atomic_load_explicit(&t->control.loops[i].count.last_ns, memory_order_relaxed);
-		last = ns > last ? ns : last;
-	}
-	return last;
+	return all;
 }
 
 static uint64_t
@@ -233,7 +225,7 @@ nap(void)
 static void
 show_progress(struct traffic *t, const char *what)
 {
-	uint64_t now = wire_now(), deliveries = SUM(t, deliveries);
+	uint64_t now = wire_now(), deliveries = totals(t).deliveries;
 	char line[160];
 
 	if (!t->s->progress || (double)(now - t->shown) < NS_PER_S)
@@ -279,7 +271,7 @@ drain(struct traffic *t)
 
 	loop_set_phase(&t->control, PHASE_REST);
 	while (!is_complete(t, false)) {
-		deliveries = SUM(t, deliveries);
+		deliveries = totals(t).deliveries;
 		if (deliveries != last)
 			since = wire_now();
 		last = deliveries;
@@ -303,7 +295,7 @@ run(struct traffic *t, const char *what, double seconds, uint64_t messages)
 	loop_set_phase(&t->control, PHASE_RUN);
 	while (messages > 0 ? !is_complete(t, true)
 			    : (double)(wire_now() - start) < seconds * NS_PER_S) {
-		deliveries = SUM(t, deliveries);
+		deliveries = totals(t).deliveries;
 		if (deliveries != seen)
 			since = wire_now();
 		seen = deliveries;
@@ -318,7 +310,7 @@ run(struct traffic *t, const char *what, double seconds, uint64_t messages)
 static void
 measure(struct traffic *t)
 {
-	uint64_t sent_before, deliveries_before, cpu;
+	uint64_t sent_before, deliveries_before, cpu, last_ns;
 	unsigned i;
 
 	if (t->s->warmup > 0)
@@ -326,26 +318,27 @@ measure(struct traffic *t)
 	for (i = 0; i < t->control.nloops; i++)
 		hist_clear(&t->control.loops[i].latency);
 	sent_before = sent(t);
-	deliveries_before = SUM(t, deliveries);
+	deliveries_before = totals(t).deliveries;
 	server_look(t->s->server, SERVER_CPU, &t->before);
 	cpu = server_own_cpu();
 	run(t, "run", t->s->duration, t->s->messages);
 	t->client_cpu = server_own_cpu() - cpu;
 	server_look(t->s->server, SERVER_CPU, &t->after);
 	t->sent = sent(t) - sent_before;
-	t->deliveries = SUM(t, deliveries) - deliveries_before;
-	t->elapsed = last_delivery(t) > t->started ? last_delivery(t) - t->started : 0;
+	t->deliveries = totals(t).deliveries - deliveries_before;
+	last_ns = totals(t).last_ns;
+	t->elapsed = last_ns > t->started ? last_ns - t->started : 0;
 	for (i = 0; i < t->control.nloops; i++)
 		hist_merge(&t->latency, &t->control.loops[i].latency);
 }
 
 /* --- results ------------------------------------------------------------------------------------- */
 
-/* Those that came out of order or twice are known; what never came shows only now. */
+/* What never came and is followed by nothing shows only when all is over. */
 static uint64_t
-lost(const struct traffic *t)
+missing_at_end(const struct traffic *t)
 {
-	uint64_t n = SUM(t, lost);
+	uint64_t n = 0;
 	size_t i;
 
 	for (i = 0; i < t->opener.n; i++) {
@@ -382,7 +375,8 @@ results(const struct traffic *t)
 {
 	struct report r = { .n = 0 };
 	double seconds = (double)t->elapsed / NS_PER_S;
-	uint64_t wrong[] = { lost(t), SUM(t, doubled), SUM(t, reordered), SUM(t, malformed) };
+	struct totals all = totals(t);
+	uint64_t lost = all.lost + missing_at_end(t);
 	uint64_t cpu = server_cpu_between(&t->before, &t->after);
 
 	describe(t, &r);
@@ -402,13 +396,14 @@ results(const struct traffic *t)
 	}
 	report_busy(&r, "client_busy", "this program busy", t->client_cpu, t->elapsed);
 	report_latency(&r, &t->latency);
-	report_number(&r, "lost", "lost", (double)wrong[0], 0, "");
-	report_number(&r, "doubled", "doubled", (double)wrong[1], 0, "");
-	report_number(&r, "out_of_order", "out of order", (double)wrong[2], 0, "");
-	report_number(&r, "malformed", "malformed", (double)wrong[3], 0, "");
+	report_number(&r, "lost", "lost", (double)lost, 0, "");
+	report_number(&r, "doubled", "doubled", (double)all.doubled, 0, "");
+	report_number(&r, "out_of_order", "out of order", (double)all.reordered, 0, "");
+	report_number(&r, "malformed", "malformed", (double)all.malformed, 0, "");
 	report_print(&r, t->s);
-	return wrong[0] + wrong[1] + wrong[2] + wrong[3] == 0 && t->deliveries > 0 ? EXIT_SUCCESS
-										   : EXIT_FAILURE;
+	return t->deliveries > 0 && lost + all.doubled + all.reordered + all.malformed == 0
+	    ? EXIT_SUCCESS
+	    : EXIT_FAILURE;
 }
 
 int
