@@ -100,10 +100,17 @@ static const struct variant variant = { "fanfare.json", encode };
 
 /* --- answers ------------------------------------------------------------------------------ */
 
+/* Ends an object that was begun in b, err as that went, with the id to repeat, and sends it. */
 static void
-send_text(struct session *s, const struct buf *b)
+end_answer(struct session *s, struct buf *b, int err, const char *id)
 {
-	s->transport->send(s->t, MSG_TEXT, buf_data(b), buf_len(b));
+	if (err == 0)
+		err = buf_printf(b, "%s%s}", *id == '\0' ? "" : ",\"id\":", id);
+	if (err == 0)
+		s->transport->send(s->t, MSG_TEXT, buf_data(b), buf_len(b));
+	else
+		s->transport->close(s->t, WS_CLOSE_INTERNAL, fan_strerror(err));
+	buf_fini(b);
 }
 
 /* {"VERB":"NAME","id":ID} */
@@ -111,31 +118,19 @@ static void
 answer(struct session *s, const char *verb, const char *name, const char *id)
 {
 	struct buf b;
-	int err;
 
 	buf_init(&b, ANSWER_MAX);
-	err = buf_printf(&b, "{\"%s\":\"%s\"%s%s}", verb, name, *id == '\0' ? "" : ",\"id\":", id);
-	if (err == 0)
-		send_text(s, &b);
-	else
-		s->transport->close(s->t, WS_CLOSE_INTERNAL, fan_strerror(err));
-	buf_fini(&b);
+	end_answer(s, &b, buf_printf(&b, "{\"%s\":\"%s\"", verb, name), id);
 }
 
 static void
 answer_error(struct session *s, int code, const char *message, const char *id)
 {
 	struct buf b;
-	int err;
 
 	buf_init(&b, ANSWER_MAX);
-	err = buf_printf(&b, "{\"error\":{\"code\":%d,\"message\":\"%s\"}%s%s}", code, message,
-	    *id == '\0' ? "" : ",\"id\":", id);
-	if (err == 0)
-		send_text(s, &b);
-	else
-		s->transport->close(s->t, WS_CLOSE_INTERNAL, fan_strerror(err));
-	buf_fini(&b);
+	end_answer(s, &b,
+	    buf_printf(&b, "{\"error\":{\"code\":%d,\"message\":\"%s\"}", code, message), id);
 }
 
 static void
