@@ -26,11 +26,45 @@ stop_server() {
 }
 
 stop_servers() {
-	local name
+	local name group
 	for name in "${!pid[@]}"; do
 		stop_server "$name"
 	done
+	for group in "${groups[@]}"; do
+		rmdir "$group" 2>/dev/null || true
+	done
 	rm -rf "$run_dir"
+}
+
+# Where the kernel has groups of processes with a bound of CPU time, and we may make some.
+groups=()
+group_root() {
+	if [ -w /sys/fs/cgroup/cpu/cpu.cfs_quota_us ] || [ -w /sys/fs/cgroup/cpu/cgroup.procs ]; then
+		echo /sys/fs/cgroup/cpu
+	elif grep -qw cpu /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null &&
+		[ -w /sys/fs/cgroup/cgroup.procs ]; then
+		echo /sys/fs/cgroup
+	else
+		return 1
+	fi
+}
+
+# hold_workers NAME: from now on each of its workers has a fifth of a core.
+hold_workers() {
+	local root group worker
+	root=$(group_root)
+	while read -r worker; do
+		group=$root/fanfare-bench-$$-$worker
+		mkdir "$group"
+		groups+=("$group")
+		if [ -e "$group/cpu.max" ]; then
+			echo "20000 100000" >"$group/cpu.max"
+		else
+			echo 100000 >"$group/cpu.cfs_period_us"
+			echo 20000 >"$group/cpu.cfs_quota_us"
+		fi
+		echo "$worker" >"$group/cgroup.procs"
+	done < <(pgrep -P "${pid[$1]}" -f '^fanfare: worker')
 }
 
 listens() {
@@ -136,5 +170,8 @@ start_server() {
 	fanfare-two*) start_fanfare "$1" 2 ;;
 	floor-*) start_floor "$1" ;;
 	*) "start_$1" ;;
-	esac
+	esac || return
+	if [ "${held-no}" = yes ] && [[ $1 = *-wide ]]; then
+		hold_workers "$1"
+	fi
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -201,6 +202,16 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		ipc_link_free(l);
 	else
 		shrink(l);
+}
+
+void
+ipc_link_await(struct ipc_link *l, unsigned us)
+{
+	struct pollfd p = { .fd = l->fd, .events = POLLIN };
+	const struct timespec wait = { .tv_nsec = (long)us * 1000 };
+
+	if (l->err == 0 && ppoll(&p, 1, &wait, NULL) > 0)
+		on_readable(l->fd, EV_READ, l);
 }
 
 static size_t

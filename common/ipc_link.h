@@ -67,6 +67,12 @@ FAN_NODISCARD int ipc_link_send_block(struct ipc_link *l, struct block *b);
 /* Writes what the kernel takes now.  Errors reach `closed` in the next pass. */
 void ipc_link_flush(struct ipc_link *l);
 
+/*
+ * Waits up to `us` microseconds for bytes of the peer and handles what has come, as the loop would.  Not
+ * inside this link's callbacks; after it the link may be gone, if `closed` was called.
+ */
+void ipc_link_await(struct ipc_link *l, unsigned us);
+
 /* Whether a send met FAN_EFULL and `drained` is still to come. */
 bool ipc_link_full(const struct ipc_link *l);
 size_t ipc_link_queued(const struct ipc_link *l);

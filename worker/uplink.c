@@ -43,6 +43,7 @@ struct uplink {
 	struct ipc_link *link;
 	size_t max_queue;
 	bool welcomed, engine_up, congested;
+	bool published;  /* since uplink_turn */
 	bool start_over; /* the link is to be given up in the next pass */
 	struct ticket *tickets;
 	uint32_t ntickets, free_ticket;
@@ -366,6 +367,7 @@ send_publish(struct uplink *u, uint32_t ticket, bool quiet, const char *channel,
 		.len = n };
 	int err = ipc_link_send(u->link, &m);
 
+	u->published = true;
 	if (ipc_link_queued(u->link) > CONGESTED_BYTES || err == FAN_EFULL)
 		u->congested = true;
 	return err;
@@ -436,4 +438,15 @@ uplink_flush(void *arg)
 		/* What was held back until now must not wait for the next pass. */
 		ipc_link_flush(u->link);
 	}
+}
+
+void
+uplink_turn(struct uplink *u, unsigned us)
+{
+	if (!u->published)
+		return;
+	u->published = false;
+	uplink_flush(u);
+	if (u->link != NULL)
+		ipc_link_await(u->link, us);
 }

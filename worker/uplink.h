@@ -91,4 +91,10 @@ void uplink_ticket_close(struct uplink *u, uint32_t number);
 /* Writes out what is queued; a hook of the loop. */
 void uplink_flush(void *arg);
 
+/*
+ * Where something was published since the last call: sends it, and gives the hub `us` microseconds to
+ * send it back, which then is handled as from the loop.
+ */
+void uplink_turn(struct uplink *u, unsigned us);
+
 #endif

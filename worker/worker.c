@@ -28,6 +28,8 @@
 #include "worker/ws/ws.h"
 
 #define OWN_FDS 32
+#define LONG_FANOUT 256 /* sends, about a millisecond */
+#define TURN_US 50
 #define NO_HUB_S 1 /* how long a new worker waits for the hub before it accepts */
 
 struct worker {
@@ -197,6 +199,19 @@ queue_max(const struct conf *c)
 	return (size_t)c->limits.queue > two ? (size_t)c->limits.queue : two;
 }
 
+/*
+ * A hook: what this worker's own clients have just published comes back from the hub in microseconds.
+ * Before a fan-out that takes much longer it is worth waiting for: it would wait for the whole of it.
+ */
+static void
+turn_first(void *arg)
+{
+	struct worker *w = arg;
+
+	if (fanout_due(&w->core) >= LONG_FANOUT)
+		uplink_turn(w->uplink, TURN_US);
+}
+
 static int
 setup(struct worker *w)
 {
@@ -222,7 +237,8 @@ setup(struct worker *w)
 	dialects_init(&w->core);
 	set_options(w);
 	/* The link after the reaper, because who leaves a channel last tells the hub. */
-	if (loop_add_hook(w->loop, fanout_flush, &w->core) != 0 ||
+	if (loop_add_hook(w->loop, turn_first, w) != 0 ||
+	    loop_add_hook(w->loop, fanout_flush, &w->core) != 0 ||
 	    loop_add_hook(w->loop, net_reap, &w->net) != 0 ||
 	    loop_add_hook(w->loop, uplink_flush, w->uplink) != 0 ||
 	    loop_add_hook(w->loop, serve_if_linked, w) != 0 ||

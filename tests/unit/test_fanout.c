@@ -92,6 +92,25 @@ Test(fanout, who_joins_amid_a_pass_gets_only_what_comes_after)
 	session_free(r.s);
 }
 
+Test(fanout, what_is_due_is_known_before_it_leaves)
+{
+	struct peer p, q;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_join_live(&p, "c");
+	peer_start(&q, &dialect_a);
+	cr_assert_eq(peer_subscribe(&q, "c"), 0);
+	cr_assert_eq(fanout_due(&w.core), 0);
+	arrive("c", "1");
+	arrive("c", "2");
+	cr_assert_eq(fanout_due(&w.core), 2);
+	world_settle(&w);
+	cr_assert_eq(fanout_due(&w.core), 0);
+	session_free(p.s);
+	session_free(q.s);
+}
+
 Test(fanout, leaving_amid_a_pass_leaves_the_others_parts)
 {
 	struct peer p[4];

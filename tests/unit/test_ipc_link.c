@@ -445,3 +445,21 @@ Test(ipc_link, freed_with_a_full_queue)
 	ipc_link_free(b.link);
 	ipc_link_free(NULL);
 }
+
+Test(ipc_link, awaiting_handles_what_comes_without_the_loop)
+{
+	struct end a, b;
+	struct ipc_msg m = publish(1, "x", 1);
+
+	open_pair(&a, &b);
+	ipc_link_await(b.link, 1);
+	cr_assert(b.messages == 0);
+	cr_assert(ipc_link_send(a.link, &m) == 0);
+	ipc_link_flush(a.link);
+	/* What is there already needs no waiting, however long it might take. */
+	ipc_link_await(b.link, 999999);
+	cr_assert(b.messages == 1);
+	ipc_link_free(a.link);
+	ipc_link_await(b.link, 999999);
+	cr_assert(b.closed == 1 && b.link == NULL && b.err == FAN_EGONE);
+}

@@ -421,3 +421,27 @@ Test(uplink, what_drained_releases_follows)
 	WORLD_UNTIL(&w, heard.drained == 1);
 	cr_assert_eq(hub_expect_on(&w, IPC_PUBLISH, "c").len, 4);
 }
+
+Test(uplink, a_turn_sends_and_takes_what_the_hub_sends_back)
+{
+	uint32_t t;
+
+	hub_welcome(&w, true);
+	cr_assert_eq(uplink_ticket_open(w.uplink, on_answer, &answers[0], &t), 0);
+	/* Without a publish there is nothing to wait for: what has come is the loop's. */
+	hub_message(&w, "c", MSG_TEXT, "one");
+	uplink_turn(w.uplink, 1);
+	cr_assert_eq(heard.messages, 0);
+	cr_assert_eq(uplink_publish_quiet(w.uplink, t, "c", 1, MSG_TEXT, "two", 3), 0);
+	uplink_turn(w.uplink, 1);
+	cr_assert_str_eq(heard.text, "one");
+	cr_assert_eq(hub_expect_on(&w, IPC_PUBLISH, "c").len, 3);
+	/* The hub dies during the turn. */
+	cr_assert_eq(uplink_publish_quiet(w.uplink, t, "c", 1, MSG_TEXT, "two", 3), 0);
+	(void)close(w.hub_fd);
+	w.hub_fd = -1;
+	uplink_turn(w.uplink, 999999);
+	WORLD_UNTIL(&w, heard.downs == 1);
+	uplink_turn(w.uplink, 999999);
+	uplink_ticket_close(w.uplink, t);
+}

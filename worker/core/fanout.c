@@ -63,6 +63,17 @@ channel_sent(struct core *core, struct channel *c)
 	}
 }
 
+size_t
+fanout_due(const struct core *core)
+{
+	const struct channel *c;
+	size_t n = 0;
+
+	TAILQ_FOREACH(c, &core->channels.dirty, dirty_link)
+	n += c->subs;
+	return n;
+}
+
 /* In one burst, and only then the blocks are free to be used again. */
 void
 fanout_flush(void *arg)

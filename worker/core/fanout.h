@@ -12,6 +12,8 @@
 #ifndef WORKER_CORE_FANOUT_H
 #define WORKER_CORE_FANOUT_H
 
+#include <stddef.h>
+
 #include "worker/uplink.h"
 
 struct core;
@@ -19,6 +21,8 @@ struct core;
 /* The handler to open the uplink with; its arg is the struct core. */
 extern const struct uplink_handler fanout_uplink_handler;
 
+/* How many sends the pass has gathered. */
+size_t fanout_due(const struct core *core);
 /* Sends what the pass has gathered; a hook of the loop, before the connections are reaped. */
 void fanout_flush(void *arg);
 
