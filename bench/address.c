@@ -64,8 +64,10 @@ address_parse(const char *text, const char *port, struct address *a)
 		parse_unix(text + strlen(UNIX_SCHEME), a);
 		return;
 	}
-	if (strncmp(text, "wss:", 4) == 0 || strncmp(text, "https:", 6) == 0)
-		text_usage("%s: TLS is not measured here", text);
+	if (strncmp(text, "https:", 6) == 0)
+		text_usage("%s: publishing by TLS is not measured here", text);
+	if (strncmp(text, "wss:", 4) == 0)
+		port = "443";
 	start = strstr(text, "://");
 	start = start != NULL ? start + 3 : text;
 	len = strcspn(start, "/");

@@ -17,6 +17,7 @@
 #include "bench/server.h"
 #include "bench/settings.h"
 #include "bench/text.h"
+#include "bench/tls.h"
 #include "bench/wire.h"
 
 #define SETTLE_NS 100000000 /* for the server to see the last close */
@@ -27,6 +28,7 @@
 struct churn {
 	const struct settings *s;
 	struct address broker;
+	struct ssl_ctx_st *tls; /* NULL: without */
 	char request[DIAL_REQUEST_MAX];
 	size_t request_len;
 	atomic_uint_least64_t opened;
@@ -61,6 +63,8 @@ thread_main(void *arg)
 		.count = th->count,
 		.concurrency = t->s->concurrency,
 		.timeout = t->s->timeout,
+		.tls = t->tls,
+		.needs = t->s->deflate ? "permessage-deflate" : NULL,
 		.opened = &t->opened,
 		.latency = &th->latency,
 		.request = request,
@@ -80,6 +84,8 @@ prepare(struct churn *t)
 	if (t->s->dialect.plain)
 		text_usage("preset %s has no handshake", t->s->preset);
 	address_parse(t->s->dialect.url, "80", &t->broker);
+	if (t->s->tls)
+		t->tls = tls_context(t->s);
 	t->request_len = dial_handshake(t->s, t->broker.host, (const char *)target.p, t->request);
 	free(target.p);
 }
@@ -177,6 +183,7 @@ churn_main(const struct settings *s)
 	(void)nanosleep(&settle, NULL);
 	server_look(s->server, SERVER_CPU, after);
 	results(t, taken, own, before, after, latency);
+	tls_context_free(t->tls);
 	free(latency);
 	free(before);
 	free(t);

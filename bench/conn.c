@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "bench/body.h"
 #include "bench/flow.h"
 #include "bench/loop.h"
 #include "bench/reply.h"
 #include "bench/settings.h"
 #include "bench/text.h"
+#include "bench/tls.h"
 
 #define CONTROL 8 /* opcodes from here are of control frames */
 
@@ -105,6 +107,7 @@ take_stamp(struct loop *l, struct conn *c, const uint8_t *p)
 	}
 }
 
+/* len bytes of payload are left from the stamp on. */
 static inline void
 begin_message(struct loop *l, struct conn *c, const uint8_t *stamp, uint64_t len)
 {
@@ -125,7 +128,74 @@ skip_body(struct loop *l, struct conn *c, const uint8_t *p, size_t n)
 	return p + k;
 }
 
+/* --- compressed messages ----------------------------------------------------------------------- */
+
+/* Whether a payload is the one that was sent with the stamp that it has. */
+static bool
+is_as_sent(const struct settings *s, const struct flow *f, const uint8_t *p, uint32_t seq)
+{
+	size_t after = s->stamp_at + WIRE_STAMP;
+	const uint8_t *body;
+
+	if (f->bodies == NULL)
+		return true;
+	body = bodies_of(f->bodies, seq);
+	return memcmp(p, body, s->stamp_at) == 0 &&
+	    memcmp(p + after, body + after, s->size - after) == 0;
+}
+
+/* A message that was not compressed as the one before it was. */
+static void
+unpack(struct loop *l, struct conn *c)
+{
+	const struct settings *s = l->control->settings;
+	struct packed *packed = &c->part->packed;
+	const uint8_t *p;
+	size_t n;
+
+	if (!packed_inflate(packed, &c->packed, s->size, &p, &n) || n != s->size) {
+		add(&l->count.malformed, 1);
+		return;
+	}
+	take_stamp(l, c, p + s->stamp_at);
+	if (!c->pending)
+		return;
+	if (!is_as_sent(s, c->part->flow, p, c->due.seq)) {
+		c->pending = false;
+		add(&l->count.malformed, 1);
+		return;
+	}
+	if (c->due.seq == c->next && c->next > 0)
+		packed_keep(packed, &c->packed, c->next);
+	on_message(l, c);
+}
+
+static const uint8_t *
+feed_packed(struct loop *l, struct conn *c, const uint8_t *p, size_t n)
+{
+	const struct flow *f = c->part->flow;
+
+	p += packed_feed(&c->part->packed, &c->packed, c->next, p, n);
+	if (c->packed.at < c->packed.len)
+		return p;
+	c->unpacking = false;
+	if (!c->packed.known) {
+		unpack(l, c);
+		return p;
+	}
+	c->due.seq = c->next;
+	c->due.ns = f->slots[c->next & f->mask].ns;
+	on_message(l, c);
+	return p;
+}
+
 /* --- stamps anywhere in a stream of bytes -------------------------------------------------------- */
+
+static uint64_t
+stamped_len(const struct loop *l)
+{
+	return l->control->settings->size - l->control->settings->stamp_at;
+}
 
 /* Takes one byte of a stamp that may begin in one read and end in another. */
 static void
@@ -137,7 +207,7 @@ collect_stamp(struct loop *l, struct conn *c, uint8_t byte)
 		c->stamp[c->nstamp++] = byte;
 	if (c->nstamp == WIRE_STAMP) {
 		c->nstamp = 0;
-		begin_message(l, c, c->stamp, l->control->settings->size);
+		begin_message(l, c, c->stamp, stamped_len(l));
 	}
 }
 
@@ -162,7 +232,7 @@ scan(struct loop *l, struct conn *c, const uint8_t *p, size_t n)
 			return;
 		p = found;
 		if (end - p >= WIRE_STAMP && memcmp(p, WIRE_MARK, WIRE_MARK_LEN) == 0) {
-			begin_message(l, c, p, l->control->settings->size);
+			begin_message(l, c, p, stamped_len(l));
 			p += WIRE_STAMP;
 		} else {
 			collect_stamp(l, c, *p++);
@@ -196,9 +266,16 @@ on_control(struct loop *l, struct conn *c, uint8_t opcode, const uint8_t *p, siz
 	conn_send(l, c, pong, head + n);
 }
 
+static inline bool
+is_packed(const struct conn *c, const uint8_t *p)
+{
+	return c->deflate && c->part != NULL && (p[0] & WIRE_DEFLATED) != 0 &&
+	    (p[0] & WIRE_FIN) != 0 && (p[0] & 0x0f) < CONTROL;
+}
+
 /* How many of the bytes at p must be there before begin_frame can look at them. */
 static inline size_t
-frame_need(const struct conn *c, const uint8_t *p, size_t n)
+frame_need(const struct loop *l, const struct conn *c, const uint8_t *p, size_t n)
 {
 	size_t head;
 	uint64_t len;
@@ -211,14 +288,17 @@ frame_need(const struct conn *c, const uint8_t *p, size_t n)
 	len = wire_payload_len(p);
 	if ((p[0] & 0x0f) >= CONTROL)
 		return head + (size_t)smaller(len, 125);
-	return c->marked ? head : head + (size_t)smaller(len, WIRE_STAMP);
+	if (c->marked || is_packed(c, p))
+		return head;
+	return head + (size_t)smaller(len, l->control->settings->stamp_at + WIRE_STAMP);
 }
 
 /* Takes the frame that begins at p, where all that frame_need asks for is; returns that much. */
 static inline size_t
 begin_frame(struct loop *l, struct conn *c, const uint8_t *p)
 {
-	size_t need = frame_need(c, p, CONN_HEAD_MAX), head = wire_head_len(p);
+	const struct settings *s = l->control->settings;
+	size_t need = frame_need(l, c, p, CONN_HEAD_MAX), head = wire_head_len(p);
 	uint8_t opcode = p[0] & 0x0f;
 	uint64_t len = wire_payload_len(p);
 
@@ -231,13 +311,16 @@ begin_frame(struct loop *l, struct conn *c, const uint8_t *p)
 		on_control(l, c, opcode, p + head, (size_t)len);
 	} else if (c->marked) {
 		c->body = len;
-	} else if (c->part != NULL && len == l->control->settings->size && (p[0] & WIRE_FIN) != 0 &&
-	    opcode != WIRE_CONTINUATION) {
-		begin_message(l, c, p + head, len);
+	} else if (is_packed(c, p) && len > 0) {
+		c->unpacking = true;
+		packed_begin(&c->part->packed, &c->packed, c->next, len);
+	} else if (c->part != NULL && len == s->size && (p[0] & WIRE_FIN) != 0 &&
+	    (p[0] & WIRE_DEFLATED) == 0 && opcode != WIRE_CONTINUATION) {
+		begin_message(l, c, p + head + s->stamp_at, len - s->stamp_at);
 	} else {
 		if (c->part != NULL)
 			add(&l->count.malformed, 1);
-		c->skip = len - smaller(len, WIRE_STAMP);
+		c->skip = head + len - need;
 	}
 	return need;
 }
@@ -246,11 +329,11 @@ begin_frame(struct loop *l, struct conn *c, const uint8_t *p)
 static size_t
 collect_frame(struct loop *l, struct conn *c, const uint8_t *p, size_t n)
 {
-	size_t k = (size_t)smaller(frame_need(c, c->head, c->nhead) - c->nhead, n);
+	size_t k = (size_t)smaller(frame_need(l, c, c->head, c->nhead) - c->nhead, n);
 
 	memcpy(c->head + c->nhead, p, k);
 	c->nhead = (uint8_t)(c->nhead + k);
-	if (frame_need(c, c->head, c->nhead) == c->nhead) {
+	if (frame_need(l, c, c->head, c->nhead) == c->nhead) {
 		c->nhead = 0;
 		(void)begin_frame(l, c, c->head);
 	}
@@ -271,7 +354,9 @@ feed_frames(struct loop *l, struct conn *c, const uint8_t *p, size_t n)
 			p += n;
 		} else if (!c->marked && c->skip > 0) {
 			p = skip_body(l, c, p, n);
-		} else if (c->nhead == 0 && frame_need(c, p, n) <= n) {
+		} else if (c->unpacking) {
+			p = feed_packed(l, c, p, n);
+		} else if (c->nhead == 0 && frame_need(l, c, p, n) <= n) {
 			p += begin_frame(l, c, p);
 		} else {
 			p += collect_frame(l, c, p, n);
@@ -297,20 +382,41 @@ conn_feed(struct loop *l, struct conn *c, const uint8_t *p, size_t n)
 	}
 }
 
-void
-conn_read(struct loop *l, struct conn *c)
+/* Returns whether there was anything. */
+static bool
+read_once(struct loop *l, struct conn *c)
 {
-	ssize_t n = recv(c->fd, l->buffer, LOOP_BUFFER, 0);
+	ssize_t n;
 
+	if (c->tls != NULL)
+		n = tls_read(c->tls, l->buffer, LOOP_BUFFER);
+	else
+		n = recv(c->fd, l->buffer, LOOP_BUFFER, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (n < 0)
 		text_die("a connection breaks: %s", strerror(errno));
 	if (n == 0)
 		text_die("the server cuts a connection");
 	l->now = wire_now();
+	if (c->kind != CONN_REPLY)
+		add(&l->count.bytes, (uint64_t)n);
 	conn_feed(l, c, l->buffer, (size_t)n);
 	atomic_store_explicit(&l->count.last_ns, l->now, memory_order_relaxed);
+	return true;
+}
+
+void
+conn_read(struct loop *l, struct conn *c)
+{
+	while (read_once(l, c) && c->tls != NULL && tls_pending(c->tls))
+		;
+}
+
+ssize_t
+conn_write(struct conn *c, const void *p, size_t n)
+{
+	return c->tls != NULL ? tls_write(c->tls, p, n) : send(c->fd, p, n, MSG_NOSIGNAL);
 }
 
 void
@@ -324,7 +430,7 @@ conn_send(struct loop *l, struct conn *c, const uint8_t *p, size_t n)
 		flow_flush(c->flow);
 		return;
 	}
-	sent = send(c->fd, p, n, MSG_NOSIGNAL);
+	sent = conn_write(c, p, n);
 	if (sent < 0 || (size_t)sent < n)
 		text_die("the server does not read what a subscriber sends");
 }

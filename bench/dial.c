@@ -15,6 +15,7 @@
 #include "bench/hist.h"
 #include "bench/settings.h"
 #include "bench/text.h"
+#include "bench/tls.h"
 #include "bench/wire.h"
 
 /* RFC 6455 §1.3 has both; the tool needs no secret, and so no digest either. */
@@ -26,8 +27,10 @@
 #define TICK_MS 200
 
 struct slot {
-	int fd;           /* -1: free */
-	uint32_t watched; /* events in the epoll set, 0: not in it */
+	int fd;             /* -1: free */
+	uint32_t watched;   /* events in the epoll set, 0: not in it */
+	struct ssl_st *tls; /* NULL: none */
+	bool secured;       /* the handshake of TLS is done */
 	uint64_t i;
 	uint64_t start;
 	size_t request_len;
@@ -64,8 +67,12 @@ dial_handshake(
 	    "Connection: Upgrade\r\n"
 	    "Sec-WebSocket-Key: " KEY "\r\n"
 	    "Sec-WebSocket-Version: 13\r\n"
-	    "%s%s%s%s%s%s%s\r\n",
-	    target, host, s->dialect.protocol != NULL ? "Sec-WebSocket-Protocol: " : "",
+	    "%s%s%s%s%s%s%s%s\r\n",
+	    target, host,
+	    s->deflate
+		? "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n"
+		: "",
+	    s->dialect.protocol != NULL ? "Sec-WebSocket-Protocol: " : "",
 	    s->dialect.protocol != NULL ? s->dialect.protocol : "",
 	    s->dialect.protocol != NULL ? "\r\n" : "", s->dialect.origin != NULL ? "Origin: " : "",
 	    s->dialect.origin != NULL ? s->dialect.origin : "",
@@ -97,13 +104,15 @@ finish(struct dialer *dr, struct slot *slot, size_t head)
 	if (d->latency != NULL)
 		hist_add(d->latency, wire_now() - slot->start);
 	if (d->on_open == NULL) {
+		tls_free(slot->tls);
 		(void)close(slot->fd);
 	} else {
 		if (slot->watched != 0)
 			(void)epoll_ctl(dr->epfd, EPOLL_CTL_DEL, slot->fd, NULL);
-		d->on_open(d->arg, slot->i, slot->fd, (const uint8_t *)slot->answer + head,
-		    slot->got - head);
+		d->on_open(d->arg, slot->i, slot->fd, slot->tls,
+		    (const uint8_t *)slot->answer + head, slot->got - head);
 	}
+	slot->tls = NULL;
 	slot->fd = -1;
 	dr->busy--;
 	dr->done++;
@@ -130,7 +139,10 @@ on_readable(struct dialer *dr, struct slot *slot)
 	const char *end;
 	ssize_t n;
 
-	n = recv(slot->fd, slot->answer + slot->got, ANSWER_MAX - slot->got, 0);
+	if (slot->tls != NULL)
+		n = tls_read(slot->tls, slot->answer + slot->got, ANSWER_MAX - slot->got);
+	else
+		n = recv(slot->fd, slot->answer + slot->got, ANSWER_MAX - slot->got, 0);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0)
@@ -147,6 +159,9 @@ on_readable(struct dialer *dr, struct slot *slot)
 	}
 	if (strncmp(slot->answer, "HTTP/1.1 101", 12) != 0 || strstr(slot->answer, ACCEPT) == NULL)
 		refuse(dr, slot);
+	if (dr->d->needs != NULL && strstr(slot->answer, dr->d->needs) == NULL)
+		text_die("%s answers connection %llu without %s", dr->d->to->host,
+		    (unsigned long long)slot->i + 1, dr->d->needs);
 	finish(dr, slot, (size_t)(end + 4 - slot->answer));
 }
 
@@ -162,7 +177,9 @@ on_writable(struct dialer *dr, struct slot *slot)
 		    EPOLLOUT); /* there is nothing to send that would tell that it is open */
 		return;
 	}
-	if (left > 0)
+	if (left > 0 && slot->tls != NULL)
+		n = tls_write(slot->tls, slot->request + slot->sent, left);
+	else if (left > 0)
 		n = send(slot->fd, slot->request + slot->sent, left, MSG_NOSIGNAL);
 	if (n < 0 && errno != EAGAIN && errno != ENOTCONN)
 		text_die("connection %llu to %s: %s", (unsigned long long)slot->i + 1,
@@ -175,6 +192,28 @@ on_writable(struct dialer *dr, struct slot *slot)
 		finish(dr, slot, 0);
 	else
 		watch(dr, slot, EPOLLIN);
+}
+
+/* Goes on with the handshake of TLS, and then with what it is for. */
+static void
+secure(struct dialer *dr, struct slot *slot)
+{
+	switch (tls_handshake(slot->tls)) {
+	case TLS_OPEN:
+		slot->secured = true;
+		on_writable(dr, slot);
+		return;
+	case TLS_WANTS_IN:
+		watch(dr, slot, EPOLLIN);
+		return;
+	case TLS_WANTS_OUT:
+		watch(dr, slot, EPOLLOUT);
+		return;
+	case TLS_FAILED:
+		break;
+	}
+	text_die("connection %llu to %s: TLS: %s", (unsigned long long)slot->i + 1, dr->d->to->host,
+	    tls_why(slot->tls));
 }
 
 /* Why a connect failed, 0 if it did not. */
@@ -195,7 +234,21 @@ on_connected(struct dialer *dr, struct slot *slot, uint32_t events)
 	if (err != 0)
 		text_die("connection %llu to %s: %s", (unsigned long long)slot->i + 1,
 		    dr->d->to->host, strerror(err));
-	on_writable(dr, slot);
+	if (slot->tls != NULL && !slot->secured)
+		secure(dr, slot);
+	else
+		on_writable(dr, slot);
+}
+
+static void
+on_event(struct dialer *dr, struct slot *slot, uint32_t events)
+{
+	if ((slot->watched & EPOLLOUT) != 0)
+		on_connected(dr, slot, events);
+	else if (slot->tls != NULL && !slot->secured)
+		secure(dr, slot);
+	else
+		on_readable(dr, slot);
 }
 
 static void
@@ -213,6 +266,12 @@ begin(struct dialer *dr, struct slot *slot)
 		text_die("connection %llu to %s: %s", (unsigned long long)slot->i + 1, d->to->host,
 		    strerror(errno));
 	dr->busy++;
+	if (d->tls != NULL) {
+		slot->tls = tls_new(d->tls, slot->fd, d->to->host);
+		slot->secured = false;
+		watch(dr, slot, EPOLLOUT); /* it is open when there is room */
+		return;
+	}
 	/* On the loopback it is connected by now. */
 	on_writable(dr, slot);
 }
@@ -264,14 +323,8 @@ dial_all(const struct dial *d)
 		if (dr.busy == 0)
 			break;
 		n = epoll_wait(dr.epfd, events, EVENTS, TICK_MS);
-		for (i = 0; i < n; i++) {
-			struct slot *slot = events[i].data.ptr;
-
-			if ((slot->watched & EPOLLOUT) == 0)
-				on_readable(&dr, slot);
-			else
-				on_connected(&dr, slot, events[i].events);
-		}
+		for (i = 0; i < n; i++)
+			on_event(&dr, events[i].data.ptr, events[i].events);
 		if (wire_now() - checked > TICK_MS * UINT64_C(1000000)) {
 			checked = wire_now();
 			check_timeouts(&dr);

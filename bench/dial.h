@@ -3,7 +3,7 @@
  *
  * Owns:    the connections that are on their way.
  * Process: fanfare-bench; each call works alone, in the caller's thread.
- * Layer:   bench.  Uses address, hist, settings, text, wire.
+ * Layer:   bench.  Uses address, hist, settings, text, tls, wire.
  */
 #ifndef BENCH_DIAL_H
 #define BENCH_DIAL_H
@@ -15,6 +15,8 @@
 struct address;
 struct hist;
 struct settings;
+struct ssl_ctx_st;
+struct ssl_st;
 
 #define DIAL_REQUEST_MAX 4096
 
@@ -24,6 +26,8 @@ struct dial {
 	uint64_t count;
 	unsigned concurrency;
 	double timeout;                /* seconds for each */
+	struct ssl_ctx_st *tls;        /* NULL: without */
+	const char *needs;             /* what the answer must have in it; may be NULL */
 	atomic_uint_least64_t *opened; /* counted up if not NULL */
 	struct hist *latency;          /* from connect to the end of the handshake; may be NULL */
 	/*
@@ -32,10 +36,11 @@ struct dial {
 	 */
 	size_t (*request)(void *arg, uint64_t i, char out[DIAL_REQUEST_MAX]);
 	/*
-	 * Takes over the open fd.  The server has already sent the n bytes at p behind its handshake.
-	 * NULL: they are closed at once.
+	 * Takes over the open fd, and its TLS if it has any.  The server has already sent the n bytes at
+	 * p behind its handshake.  NULL: they are closed at once.
 	 */
-	void (*on_open)(void *arg, uint64_t i, int fd, const uint8_t *p, size_t n);
+	void (*on_open)(
+	    void *arg, uint64_t i, int fd, struct ssl_st *tls, const uint8_t *p, size_t n);
 	void *arg;
 };
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "bench/body.h"
 #include "bench/conn.h"
 #include "bench/loop.h"
 #include "bench/settings.h"
@@ -27,7 +28,8 @@
 /* --- set-up ------------------------------------------------------------------------------------ */
 
 void
-flow_init(struct flow *f, struct control *c, struct loop *l, uint32_t channel, struct text image)
+flow_init(struct flow *f, struct control *c, struct loop *l, uint32_t channel, struct text image,
+    const struct bodies *bodies)
 {
 	const struct settings *s = c->settings;
 	uint32_t slots = 1;
@@ -49,7 +51,9 @@ flow_init(struct flow *f, struct control *c, struct loop *l, uint32_t channel, s
 	f->random = wire_now() | 1;
 	f->image = image.p;
 	f->image_len = image.n;
-	f->stamp_at = image.payload_at;
+	f->payload_at = image.payload_at;
+	f->stamp_at = image.payload_at + s->stamp_at;
+	f->bodies = bodies;
 	f->out_room = OUT_ROOM + image.n + WIRE_HEAD_MAX;
 	f->out = text_calloc(1, f->out_room);
 	f->nparts = c->nloops;
@@ -66,8 +70,10 @@ flow_fini(struct flow *f)
 {
 	unsigned i;
 
-	for (i = 0; i < f->nparts; i++)
+	for (i = 0; i < f->nparts; i++) {
+		packed_fini(&f->parts[i].packed);
 		free(f->parts[i].got);
+	}
 	free(f->parts);
 	free(f->slots);
 	free(f->image);
@@ -79,8 +85,11 @@ flow_add_subscriber(struct flow *f, struct loop *l)
 {
 	struct part *p = &f->parts[l - l->control->loops];
 
-	if (p->got == NULL)
+	if (p->got == NULL) {
 		p->got = text_calloc((size_t)f->mask + 1, sizeof(*p->got));
+		if (l->control->settings->deflate)
+			packed_init(&p->packed, f->mask + 1);
+	}
 	p->subscribers++;
 	return p;
 }
@@ -158,7 +167,7 @@ flow_flush(struct flow *f)
 	ssize_t n;
 
 	while (f->out_at < f->out_len) {
-		n = send(f->conn->fd, f->out + f->out_at, f->out_len - f->out_at, MSG_NOSIGNAL);
+		n = conn_write(f->conn, f->out + f->out_at, f->out_len - f->out_at);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
@@ -190,6 +199,15 @@ has_room(const struct flow *f)
 {
 	return f->out_room - f->out_len >= f->image_len + WIRE_HEAD_MAX &&
 	    (f->requests_max == 0 || f->requests < f->requests_max);
+}
+
+/* Puts a payload into the image. */
+static void
+set_payload(struct flow *f, const struct wire_stamp *stamp)
+{
+	if (f->bodies != NULL)
+		memcpy(f->image + f->payload_at, bodies_of(f->bodies, stamp->seq), f->bodies->size);
+	wire_stamp_write(stamp, f->image + f->stamp_at);
 }
 
 /* Appends the image, which has its stamp. */
@@ -246,8 +264,8 @@ flow_pump(struct flow *f)
 		stamp.seq = ++sent;
 		slot = &f->slots[sent & f->mask];
 		slot->ns = stamp.ns;
-		wire_stamp_write(&stamp, slot->stamp);
-		memcpy(f->image + f->stamp_at, slot->stamp, WIRE_STAMP);
+		set_payload(f, &stamp);
+		memcpy(slot->stamp, f->image + f->stamp_at, WIRE_STAMP);
 		append_image(f);
 	}
 	atomic_store_explicit(&f->sent, sent, memory_order_release);
@@ -264,7 +282,7 @@ flow_probe(struct flow *f)
 	    !has_room(f))
 		return;
 	f->probed = stamp.ns;
-	wire_stamp_write(&stamp, f->image + f->stamp_at);
+	set_payload(f, &stamp);
 	append_image(f);
 	flow_flush(f);
 }

@@ -4,7 +4,7 @@
  * Owns:    the stamps of the messages under way, and the bytes that the publisher has yet to send.
  * Process: fanfare-bench.  The publishing side runs in one thread; each thread that has subscribers
  *          counts theirs in a `part` of its own.
- * Layer:   bench.  Uses loop, conn, reply, text, wire.
+ * Layer:   bench.  Uses body, loop, conn, packed, reply, text, wire.
  */
 #ifndef BENCH_FLOW_H
 #define BENCH_FLOW_H
@@ -14,10 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bench/packed.h"
 #include "bench/wire.h"
 
 #define FLOW_NEVER UINT64_MAX
 
+struct bodies;
 struct conn;
 struct control;
 struct loop;
@@ -33,6 +35,7 @@ struct part {
 	struct flow *flow;
 	struct loop *loop;
 	uint32_t subscribers;
+	struct packed packed; /* where messages come compressed */
 	uint32_t *got;        /* by slot: how many of them have the message */
 	atomic_uint complete; /* the last message that all of them have */
 	atomic_uint ready;    /* how many have got a probe */
@@ -60,7 +63,9 @@ struct flow {
 	struct flow *next_runnable;
 	uint8_t *image; /* of a message without its frame */
 	size_t image_len;
+	size_t payload_at;
 	size_t stamp_at;
+	const struct bodies *bodies; /* NULL: the payload is the image's */
 	uint64_t random;
 	uint8_t *out;
 	size_t out_room, out_len, out_at;
@@ -68,10 +73,11 @@ struct flow {
 
 /*
  * Prepares f for this channel, published in loop l.  image is a message without its frame, its
- * payload in place; taken.  The publisher, f->conn, is the caller's to set.
+ * payload in place; taken.  bodies: the payloads to take in turn, borrowed; NULL: that of the image.
+ * The publisher, f->conn, is the caller's to set.
  */
-void flow_init(
-    struct flow *f, struct control *c, struct loop *l, uint32_t channel, struct text image);
+void flow_init(struct flow *f, struct control *c, struct loop *l, uint32_t channel,
+    struct text image, const struct bodies *bodies);
 void flow_fini(struct flow *f);
 
 /* Counts a subscriber in, before the threads start.  Returns the part that it belongs to. */

@@ -14,6 +14,7 @@
 #include "bench/reply.h"
 #include "bench/settings.h"
 #include "bench/text.h"
+#include "bench/tls.h"
 
 #define CONCURRENCY 64 /* few enough for any backlog */
 
@@ -27,6 +28,8 @@ opener_init(struct opener *o, struct control *c, size_t n)
 	o->roles = text_calloc(n, sizeof(*o->roles));
 	o->conns = text_calloc(n, sizeof(*o->conns));
 	address_parse(s->dialect.url, "80", &o->broker);
+	if (s->tls)
+		o->tls = tls_context(s);
 	if (s->publish != PUBLISH_WS && s->dialect.publish_url != NULL)
 		address_parse(s->dialect.publish_url, s->publish == PUBLISH_HTTP ? "80" : "6379",
 		    &o->publish);
@@ -79,7 +82,7 @@ say(struct conn *c, struct loop *l, const char *template, const char *channel)
 }
 
 static void
-on_open(void *arg, uint64_t i, int fd, const uint8_t *p, size_t n)
+on_open(void *arg, uint64_t i, int fd, struct ssl_st *tls, const uint8_t *p, size_t n)
 {
 	struct opener *o = arg;
 	const struct role *role = &o->roles[o->first + i];
@@ -88,6 +91,8 @@ on_open(void *arg, uint64_t i, int fd, const uint8_t *p, size_t n)
 	char channel[OPENER_CHANNEL_MAX];
 
 	c->fd = fd;
+	c->tls = tls;
+	c->deflate = s->deflate && role->kind == CONN_WS;
 	c->kind = (uint8_t)role->kind;
 	c->marked = s->dialect.marked;
 	c->part = role->part;
@@ -100,6 +105,9 @@ on_open(void *arg, uint64_t i, int fd, const uint8_t *p, size_t n)
 	}
 	loop_add_conn(role->loop, c);
 	conn_feed(role->loop, c, p, n);
+	/* The socket says nothing of what TLS has taken from it. */
+	if (tls != NULL && tls_pending(tls))
+		conn_read(role->loop, c);
 	if (role->kind == CONN_REPLY)
 		return;
 	opener_channel(o->control, role->channel, channel);
@@ -118,6 +126,8 @@ opener_open(struct opener *o, size_t first, size_t n)
 		.count = n,
 		.concurrency = CONCURRENCY,
 		.timeout = s->timeout,
+		.tls = o->tls,
+		.needs = s->deflate ? "permessage-deflate" : NULL,
 		.request = request,
 		.on_open = on_open,
 		.arg = o,
@@ -125,8 +135,11 @@ opener_open(struct opener *o, size_t first, size_t n)
 
 	if (n == 0)
 		return;
-	if (o->roles[first].kind == CONN_REPLY)
+	if (o->roles[first].kind == CONN_REPLY) {
 		d.to = &o->publish;
+		d.tls = NULL;
+		d.needs = NULL;
+	}
 	o->first = first;
 	(void)dial_all(&d);
 }
@@ -137,10 +150,13 @@ opener_fini(struct opener *o)
 	size_t i;
 
 	for (i = 0; i < o->n; i++) {
+		tls_free(o->conns[i].tls);
 		if (o->conns[i].fd > 0)
 			(void)close(o->conns[i].fd);
 		free(o->conns[i].reply);
+		packed_in_fini(&o->conns[i].packed);
 	}
+	tls_context_free(o->tls);
 	free(o->roles);
 	free(o->conns);
 }

@@ -3,7 +3,7 @@
  *
  * Owns:    the connections.
  * Process: fanfare-bench, the main thread, before the loops start.
- * Layer:   bench.  Uses address, conn, dial, loop, reply, settings, text.
+ * Layer:   bench.  Uses address, conn, dial, loop, reply, settings, text, tls.
  */
 #ifndef BENCH_OPENER_H
 #define BENCH_OPENER_H
@@ -17,6 +17,7 @@ struct control;
 struct flow;
 struct loop;
 struct part;
+struct ssl_ctx_st;
 
 /* What a connection is to be. */
 struct role {
@@ -35,6 +36,7 @@ struct opener {
 	size_t first;       /* of those that are being opened */
 	struct address broker;
 	struct address publish;
+	struct ssl_ctx_st *tls; /* NULL: without */
 };
 
 /* Room for n connections; the caller fills in the roles. */

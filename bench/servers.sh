@@ -98,21 +98,32 @@ launch() {
 	die "$name does not start"
 }
 
-# start_fanfare NAME WORKERS [REDIS PORT]
+# start_fanfare NAME WORKERS [MORE OF ITS CONFIGURATION]
 start_fanfare() {
-	local name=$1 port internal redis=
+	local name=$1 port internal scheme=ws flags='' options=''
 	port=$(free_port) internal=$(free_port)
-	[ $# -lt 3 ] || redis="redis: {url: \"redis://127.0.0.1:$3\"}"
+	if [ "$name" = fanfare-tls ]; then
+		scheme=wss flags=' tls' options=" --ca $run_dir/cert.pem"
+	fi
 	cat >"$run_dir/$name.yaml" <<END
 workers: $2
-listen: {public: ["127.0.0.1:$port"], internal: ["127.0.0.1:$internal"]}
+listen: {public: ["127.0.0.1:$port$flags"], internal: ["127.0.0.1:$internal"]}
 log: {level: warn}
 limits: {queue: 64MiB}
 channels: [{match: "*", publish: anyone}]
-$redis
+${3-}
 END
 	launch "$name" "$internal" "$fanfare" -c "$run_dir/$name.yaml"
-	target[$name]="--url ws://127.0.0.1:$port --publish-url http://127.0.0.1:$internal"
+	target[$name]="--url $scheme://127.0.0.1:$port --publish-url http://127.0.0.1:$internal$options"
+}
+
+# A certificate for this run alone.
+start_fanfare_tls() {
+	command -v openssl >/dev/null || return 1
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+		-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+		-keyout "$run_dir/key.pem" -out "$run_dir/cert.pem" 2>/dev/null
+	start_fanfare fanfare-tls 1 "tls: {certificates: [\"$run_dir/cert.pem $run_dir/key.pem\"]}"
 }
 
 start_floor() {
@@ -165,7 +176,9 @@ start_ws() {
 
 start_server() {
 	case $1 in
-	fanfare-redis) start_fanfare fanfare-redis 1 "$redis_port" ;;
+	fanfare-redis) start_fanfare "$1" 1 "redis: {url: \"redis://127.0.0.1:$redis_port\"}" ;;
+	fanfare-deflate) start_fanfare "$1" 1 "deflate: {enabled: true}" ;;
+	fanfare-tls) start_fanfare_tls ;;
 	fanfare | fanfare-one-wide) start_fanfare "$1" 1 ;;
 	fanfare-two*) start_fanfare "$1" 2 ;;
 	floor-*) start_floor "$1" ;;

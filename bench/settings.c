@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/body.h"
 #include "bench/preset.h"
 #include "bench/text.h"
 #include "bench/wire.h"
@@ -55,8 +56,13 @@ static const struct entry {
 	double least, most;
 } entries[] = {
 	{ "preset", "NAME", "the broker, see below [fanfare]", CLIENT, KIND_SPECIAL, 0, 0, 0 },
-	{ "url", "URL", "where it listens: ws://HOST:PORT [the preset's]", CLIENT, KIND_TEXT,
-	    AT(dialect.url), 0, 0 },
+	{ "url", "URL", "where it listens: ws://HOST:PORT or wss://HOST:PORT [the preset's]",
+	    CLIENT, KIND_TEXT, AT(dialect.url), 0, 0 },
+	{ "ca", "FILE", "of wss: certificates to trust, PEM [the system's]", CLIENT, KIND_TEXT,
+	    AT(ca), 0, 0 },
+	{ "insecure", NULL, "of wss: trust any certificate", CLIENT, KIND_YES, AT(insecure), 0, 0 },
+	{ "deflate", NULL, "receive compressed messages (permessage-deflate)", CLIENT, KIND_YES,
+	    AT(deflate), 0, 0 },
 	{ "server-pid", "PID", "its process; with all below it, its CPU and memory are measured",
 	    CLIENT, KIND_PID, AT(server), 1, 1 << 30 },
 	{ "subscribers", "N", "subscribers of the channel [1000]", FANOUT, KIND_COUNT,
@@ -71,6 +77,9 @@ static const struct entry {
 	    KIND_COUNT, AT(concurrency), 1, 10000 },
 	{ "size", "BYTES", "of the payload [64]", TRAFFIC, KIND_SIZE, AT(size), WIRE_STAMP,
 	    SIZE_MOST },
+	{ "payload", "KIND",
+	    "fill: one letter; json: text that an application could have sent [fill]", TRAFFIC,
+	    KIND_SPECIAL, 0, 0, 0 },
 	{ "duration", "SECONDS", "how long to measure [5]", TRAFFIC | IDLE, KIND_NUMBER,
 	    AT(duration), 0.001, 1e6 },
 	{ "messages", "N", "publish so many on each channel, however long it takes", TRAFFIC,
@@ -151,6 +160,8 @@ static const char examples[] =
     "Examples:\n"
     "  fanfare-bench fanout --subscribers 1000 --window 16 --server-pid $(pgrep -ox fanfare)\n"
     "  fanfare-bench fanout --rate 1000 --publish redis --publish-url redis://127.0.0.1:6379\n"
+    "  fanfare-bench fanout --url wss://127.0.0.1:8443 --insecure --deflate --payload json \\\n"
+    "      --size 1024\n"
     "  fanfare-bench pairs --pairs 100 --window 8 --publish http --json\n"
     "  fanfare-bench idle --connections 10000 --own-channels --server-pid 4711\n"
     "  fanfare-bench churn --connections 50000 --concurrency 32 --server-pid 4711\n"
@@ -233,11 +244,14 @@ static void
 set_special(struct settings *s, const struct entry *e, const char *value)
 {
 	static const char *const matches[] = { "exact", "marker" };
+	static const char *const payloads[] = { "fill", "json" };
 
 	if (strcmp(e->name, "publish") == 0) {
 		s->publish = choose("--publish", value, publish_names, COUNT_OF(publish_names));
 	} else if (strcmp(e->name, "match") == 0) {
 		s->dialect.marked = choose("--match", value, matches, COUNT_OF(matches)) == 1;
+	} else if (strcmp(e->name, "payload") == 0) {
+		s->payload = choose("--payload", value, payloads, COUNT_OF(payloads));
 	} else if (strcmp(e->name, "mode") == 0) {
 		s->floor = choose("--mode", value, floor_names, COUNT_OF(floor_names));
 	} else if (strcmp(e->name, "header") == 0) {
@@ -348,6 +362,16 @@ check(struct settings *s)
 		text_usage("--window 0 needs a --rate");
 	if (s->mode == MODE_FLOOR)
 		return;
+	s->tls = strncmp(s->dialect.url, "wss:", 4) == 0;
+	if (!s->tls && (s->ca != NULL || s->insecure))
+		text_usage("--ca and --insecure need a --url wss://HOST:PORT");
+	if ((s->tls && s->dialect.plain) || (s->deflate && (s->dialect.plain || s->dialect.marked)))
+		text_usage("preset %s can not be measured with TLS or --deflate", s->preset);
+	if (s->payload == PAYLOAD_JSON) {
+		s->stamp_at = BODY_STAMP_AT;
+		if (s->size < BODY_LEAST)
+			text_usage("--payload json needs a --size of at least %d", BODY_LEAST);
+	}
 	if (s->publish != PUBLISH_WS && s->dialect.publish_url == NULL)
 		text_usage("--publish %s needs a --publish-url", publish_names[s->publish]);
 	if (s->publish == PUBLISH_REDIS && strncmp(s->dialect.publish_url, "http", 4) == 0)

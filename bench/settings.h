@@ -29,6 +29,11 @@ enum publish {
 	PUBLISH_REDIS,
 };
 
+enum payload {
+	PAYLOAD_FILL, /* a stamp and one letter again and again */
+	PAYLOAD_JSON, /* see body.h */
+};
+
 enum floor_kind {
 	FLOOR_SEND,
 	FLOOR_COALESCED,
@@ -37,7 +42,7 @@ enum floor_kind {
 
 /* How to speak to a broker.  Templates: %c channel, %p payload, %n its length. */
 struct dialect {
-	const char *url;             /* where subscribers connect, ws://HOST:PORT */
+	const char *url;             /* where subscribers connect, ws://HOST:PORT or wss:// */
 	const char *path;            /* request target, template of %c */
 	const char *publish_path;    /* of a WebSocket that publishes; NULL: path */
 	const char *hello;           /* first message of every connection; NULL: none */
@@ -70,12 +75,18 @@ struct settings {
 	unsigned window; /* messages that not every subscriber has; 0: no bound but the rate's */
 	unsigned pipeline;
 	size_t size;
+	enum payload payload;
+	size_t stamp_at;   /* in the payload */
 	uint64_t messages; /* 0: as many as fit the duration */
 	double duration;   /* seconds; these three too */
 	double warmup;
 	double timeout;
-	double rate;  /* messages a second and channel; 0: as fast as the window lets */
-	pid_t server; /* 0: not known */
+	double rate;    /* messages a second and channel; 0: as fast as the window lets */
+	pid_t server;   /* 0: not known */
+	const char *ca; /* file of certificates; NULL: the system's */
+	bool insecure;  /* any certificate will do */
+	bool tls;       /* the URL says so */
+	bool deflate;   /* offer permessage-deflate */
 	bool own_channels;
 	bool json;
 	bool progress;

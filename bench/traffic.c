@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/body.h"
 #include "bench/conn.h"
 #include "bench/flow.h"
 #include "bench/loop.h"
@@ -27,6 +28,7 @@ struct traffic {
 	const struct settings *s;
 	struct control control;
 	struct opener opener;
+	struct bodies bodies; /* of PAYLOAD_JSON */
 	struct flow *flows;
 	unsigned nflows;
 	size_t nbroker;   /* connections to the broker; those to publish by HTTP or Redis follow */
@@ -34,6 +36,7 @@ struct traffic {
 	uint64_t elapsed; /* until the last message came */
 	uint64_t sent;
 	uint64_t deliveries;
+	uint64_t bytes;
 	uint64_t client_cpu;
 	struct hist latency;
 	struct server_use before, after;
@@ -87,6 +90,8 @@ plan(struct traffic *t)
 	char channel[OPENER_CHANNEL_MAX];
 	struct loop *l;
 
+	if (s->payload == PAYLOAD_JSON)
+		bodies_init(&t->bodies, s->size);
 	t->nflows = s->mode == MODE_FANOUT ? 1 : s->pairs;
 	t->flows = text_calloc(t->nflows, sizeof(*t->flows));
 	/* Who publishes and hears himself is one of the subscribers of a fan-out. */
@@ -99,7 +104,8 @@ plan(struct traffic *t)
 	for (k = 0; k < t->nflows; k++) {
 		l = &t->control.loops[k % t->control.nloops];
 		opener_channel(&t->control, k, channel);
-		flow_init(&t->flows[k], &t->control, l, k, make_image(s, o->publish.host, channel));
+		flow_init(&t->flows[k], &t->control, l, k, make_image(s, o->publish.host, channel),
+		    s->payload == PAYLOAD_JSON ? &t->bodies : NULL);
 		publishers[k] = (struct role){ .loop = l,
 			.flow = &t->flows[k],
 			.channel = k,
@@ -154,6 +160,7 @@ tear_down(struct traffic *t)
 	opener_fini(&t->opener);
 	for (i = 0; i < t->nflows; i++)
 		flow_fini(&t->flows[i]);
+	bodies_fini(&t->bodies);
 	free(t->flows);
 	free(c->loops);
 }
@@ -161,7 +168,7 @@ tear_down(struct traffic *t)
 /* --- what the loops have counted ------------------------------------------------------------------ */
 
 struct totals {
-	uint64_t deliveries, lost, doubled, reordered, malformed, last_ns;
+	uint64_t deliveries, lost, doubled, reordered, malformed, bytes, last_ns;
 };
 
 static struct totals
@@ -179,6 +186,7 @@ totals(const struct traffic *t)
 		all.doubled += atomic_load_explicit(&c->doubled, memory_order_relaxed);
 		all.reordered += atomic_load_explicit(&c->reordered, memory_order_relaxed);
 		all.malformed += atomic_load_explicit(&c->malformed, memory_order_relaxed);
+		all.bytes += atomic_load_explicit(&c->bytes, memory_order_relaxed);
 		last_ns = atomic_load_explicit(&c->last_ns, memory_order_relaxed);
 		all.last_ns = last_ns > all.last_ns ? last_ns : all.last_ns;
 	}
@@ -310,7 +318,8 @@ run(struct traffic *t, const char *what, double seconds, uint64_t messages)
 static void
 measure(struct traffic *t)
 {
-	uint64_t sent_before, deliveries_before, cpu, last_ns;
+	uint64_t sent_before, cpu;
+	struct totals before, after;
 	unsigned i;
 
 	if (t->s->warmup > 0)
@@ -318,16 +327,17 @@ measure(struct traffic *t)
 	for (i = 0; i < t->control.nloops; i++)
 		hist_clear(&t->control.loops[i].latency);
 	sent_before = sent(t);
-	deliveries_before = totals(t).deliveries;
+	before = totals(t);
 	server_look(t->s->server, SERVER_CPU, &t->before);
 	cpu = server_own_cpu();
 	run(t, "run", t->s->duration, t->s->messages);
 	t->client_cpu = server_own_cpu() - cpu;
 	server_look(t->s->server, SERVER_CPU, &t->after);
 	t->sent = sent(t) - sent_before;
-	t->deliveries = totals(t).deliveries - deliveries_before;
-	last_ns = totals(t).last_ns;
-	t->elapsed = last_ns > t->started ? last_ns - t->started : 0;
+	after = totals(t);
+	t->deliveries = after.deliveries - before.deliveries;
+	t->bytes = after.bytes - before.bytes;
+	t->elapsed = after.last_ns > t->started ? after.last_ns - t->started : 0;
 	for (i = 0; i < t->control.nloops; i++)
 		hist_merge(&t->latency, &t->control.loops[i].latency);
 }
@@ -354,6 +364,7 @@ static void
 describe(const struct traffic *t, struct report *r)
 {
 	static const char *const publish[] = { "ws", "http", "redis" };
+	static const char *const payloads[] = { "fill", "json" };
 	const struct settings *s = t->s;
 	uint32_t subscribers = flow_subscribers(&t->flows[0]);
 
@@ -365,6 +376,9 @@ describe(const struct traffic *t, struct report *r)
 	report_number(r, "subscribers",
 	    s->mode == MODE_PAIRS ? "subscribers of a channel" : "subscribers", subscribers, 0, "");
 	report_number(r, "size", "payload", (double)s->size, 0, "B");
+	report_text(r, "payload", NULL, payloads[s->payload]);
+	report_text(r, "deflate", s->deflate ? "compressed" : NULL, s->deflate ? "yes" : "no");
+	report_text(r, "tls", s->tls ? "TLS" : NULL, s->tls ? "yes" : "no");
 	report_number(r, "window", s->window > 0 ? "window" : NULL, s->window, 0, "messages");
 	report_number(r, "rate", s->rate > 0 ? "rate" : NULL, s->rate, 0, "messages/s");
 	report_number(r, "threads", NULL, s->threads, 0, "");
@@ -386,6 +400,8 @@ results(const struct traffic *t)
 	report_number(&r, "messages_per_s", "messages/s", (double)t->sent / seconds, 0, "");
 	report_number(
 	    &r, "deliveries_per_s", "deliveries/s", (double)t->deliveries / seconds, 0, "");
+	report_number(&r, "wire_bytes", "received a delivery",
+	    (double)t->bytes / (double)t->deliveries, 1, "B");
 	if (t->s->server != 0) {
 		report_number(&r, "server_cpu_us", "server CPU a delivery",
 		    (double)cpu / NS_PER_US / (double)t->deliveries, 3, "us");

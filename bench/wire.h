@@ -5,7 +5,8 @@
  * Process: fanfare-bench.
  * Layer:   bench, lowest.  Uses nothing.
  *
- * A payload begins with a stamp of WIRE_STAMP bytes, the rest of it is filler:
+ * A payload begins with a stamp of WIRE_STAMP bytes, the rest of it is filler (see body.h for the
+ * other kind of payload):
  *
  *     @fb:cccc ssssssss tttttttttttttttt        (without the spaces, digits in hex)
  *
@@ -27,6 +28,7 @@
 #define WIRE_HEAD_MAX 14 /* a client's frame: 2 bytes, 8 of length, 4 of mask */
 
 #define WIRE_FIN 0x80
+#define WIRE_DEFLATED 0x40 /* RSV1, RFC 7692 */
 #define WIRE_MASKED 0x80
 
 enum wire_opcode {

@@ -97,7 +97,10 @@ place_fds(int *fds, size_t n)
 	return 0;
 }
 
-/* As a program finds them that was started by hand; all are blocked until then. */
+/*
+ * As a program finds them that was started by hand; all are blocked until then.  But for SIGHUP, which
+ * must not kill a child that cannot take it yet.
+ */
 static void
 reset_signals(void)
 {
@@ -106,7 +109,7 @@ reset_signals(void)
 
 	for (sig = 1; sig < NSIG; sig++) {
 		if (sig != SIGKILL && sig != SIGSTOP)
-			(void)signal(sig, SIG_DFL);
+			(void)signal(sig, sig == SIGHUP ? SIG_IGN : SIG_DFL);
 	}
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -288,6 +291,13 @@ child_stop(struct child *c)
 	}
 	c->state = CHILD_STOPPING;
 	(void)kill(c->pid, SIGTERM);
+}
+
+void
+child_reload(const struct child *c)
+{
+	if (c->pid > 0)
+		(void)kill(c->pid, SIGHUP);
 }
 
 void

@@ -68,6 +68,8 @@ void child_start(struct child *c);
 void child_died(struct child *c, int status);
 /* SIGTERM, and no replacement from now on. */
 void child_stop(struct child *c);
+/* SIGHUP, if there is a process. */
+void child_reload(const struct child *c);
 /* SIGKILL, if there is a process. */
 void child_kill(const struct child *c);
 

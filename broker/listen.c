@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -35,19 +36,48 @@ advice(int error)
 	}
 }
 
+/* Both say what went wrong; name: the entry, and where it stands. */
+static int
+open_unix(struct listener *it, unsigned slots, int backlog, const char *name)
+{
+	const char *why;
+	int fd = unix_socket_open(&it->spec, backlog, &it->file, &why);
+	unsigned slot;
+
+	if (fd < 0) {
+		log_errx("cannot listen on %s: %s%s%s", name, why, errno != 0 ? ": " : "",
+		    errno != 0 ? strerror(errno) : "");
+		return fd;
+	}
+	for (slot = 0; slot < slots; slot++)
+		it->fd[slot] = fd;
+	return 0;
+}
+
+static int
+open_tcp(struct listener *it, unsigned slots, int backlog, const char *name)
+{
+	int err = sock_listen(&it->spec.addr, backlog, it->fd, slots);
+
+	if (err != 0)
+		log_errx("cannot listen on %s: %s%s", name, strerror(errno), advice(errno));
+	return err;
+}
+
 static int
 open_one(struct listeners *l, const char *text, bool internal, int backlog)
 {
 	const char *key = internal ? "listen.internal" : "listen.public";
 	struct listener *it = &l->item[l->n];
-	char addr[SOCK_ADDR_TEXT];
+	char addr[SOCK_ADDR_TEXT], name[LISTEN_SPEC_MAX + 32];
 	const char *why;
+	int err;
 
 	if (l->n == BOOT_LISTENERS_MAX) {
 		log_errx("more than %d addresses to listen on", BOOT_LISTENERS_MAX);
 		return FAN_EFULL;
 	}
-	if (sock_addr_parse(text, &it->addr, &why) != 0) {
+	if (listen_spec_parse(text, &it->spec, &why) != 0) {
 		log_errx("%s: %s: %s", key, text, why);
 		return FAN_EINVAL;
 	}
@@ -55,15 +85,19 @@ open_one(struct listeners *l, const char *text, bool internal, int backlog)
 	it->fd = calloc(l->slots, sizeof(*it->fd));
 	if (it->fd == NULL)
 		return FAN_ENOMEM;
-	if (sock_listen(&it->addr, backlog, it->fd, l->slots) != 0) {
-		log_errx(
-		    "cannot listen on %s (%s): %s%s", text, key, strerror(errno), advice(errno));
+	(void)snprintf(name, sizeof(name), "%s (%s)", text, key);
+	if (listen_spec_is_unix(&it->spec))
+		err = open_unix(it, l->slots, backlog, name);
+	else
+		err = open_tcp(it, l->slots, backlog, name);
+	if (err != 0) {
 		free(it->fd);
-		return FAN_ESYS;
+		return err;
 	}
 	l->n++;
-	log_info("listening %s=%s", internal ? "internal" : "public",
-	    sock_addr_text((const struct sockaddr *)&it->addr.ss, addr));
+	log_info("listening %s=%s%s%s", internal ? "internal" : "public",
+	    sock_addr_text((const struct sockaddr *)&it->spec.addr.ss, addr),
+	    it->spec.tls ? " tls" : "", it->spec.proxy ? " proxy" : "");
 	return 0;
 }
 
@@ -101,11 +135,28 @@ listeners_close(struct listeners *l)
 	size_t i;
 
 	for (i = 0; i < l->n; i++) {
-		for (slot = 0; slot < l->slots; slot++)
-			close(l->item[i].fd[slot]);
-		free(l->item[i].fd);
+		const struct listener *it = &l->item[i];
+		bool shared = listen_spec_is_unix(&it->spec);
+
+		for (slot = 0; slot < (shared ? 1 : l->slots); slot++)
+			close(it->fd[slot]);
+		if (shared)
+			unix_socket_remove(&it->spec, &it->file);
+		free(it->fd);
 	}
 	l->n = 0;
+}
+
+struct boot_listener
+listener_boot(const struct listener *it, int fd)
+{
+	return (struct boot_listener){
+		.fd = fd,
+		.internal = it->internal,
+		.tls = it->spec.tls,
+		.proxy = it->spec.proxy,
+		.unix_socket = listen_spec_is_unix(&it->spec),
+	};
 }
 
 int

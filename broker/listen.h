@@ -1,9 +1,10 @@
 /*
  * listen: the sockets that the master opens for its children.
  *
- * Owns:    one listening socket for each address and worker slot.
+ * Owns:    one listening socket for each address and worker slot; of a unix socket one for all
+ *          slots, and its file.
  * Process: master.
- * Layer:   broker.  Uses sock, conf, boot, err, log.
+ * Layer:   broker.  Uses unix_socket, listen_spec, sock, conf, boot, err, log.
  *
  * The master keeps every socket open as long as it serves: connections that wait in the queue of
  * a worker that died are served by its replacement.
@@ -15,16 +16,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "broker/unix_socket.h"
 #include "common/boot.h"
 #include "common/err.h"
-#include "common/sock.h"
+#include "common/listen_spec.h"
 
 struct conf;
 
 struct listener {
-	struct sock_addr addr; /* with the port that the kernel chose */
+	struct listen_spec spec; /* with the port that the kernel chose */
+	struct unix_socket file; /* of a unix socket */
 	bool internal;
-	int *fd; /* one for each slot */
+	int *fd; /* one for each slot; of a unix socket all the same */
 };
 
 struct listeners {
@@ -38,7 +41,11 @@ struct listeners {
  * was logged with what to do; nothing stays open then.
  */
 FAN_NODISCARD int listeners_open(struct listeners *l, const struct conf *c, unsigned slots);
+/* Closes them, and removes the files. */
 void listeners_close(struct listeners *l);
+
+/* What a worker is told of a listener; fd: as the worker sees it. */
+struct boot_listener listener_boot(const struct listener *it, int fd);
 
 /*
  * Opens the socket on which the hub awaits workers, and writes its name, which the kernel chose

@@ -182,6 +182,20 @@ reap(struct master *m)
 }
 
 static void
+reload(struct master *m)
+{
+	unsigned i;
+
+	if (m->conf->tls.certificates.n == 0) {
+		log_info("SIGHUP ignored: the configuration is read at the start only");
+		return;
+	}
+	log_info("SIGHUP: the certificates are read again; the rest of the configuration is not");
+	for (i = 0; i < m->workers; i++)
+		child_reload(&m->worker[i]);
+}
+
+static void
 on_signal(evutil_socket_t sig, short what, void *arg)
 {
 	struct master *m = arg;
@@ -190,7 +204,7 @@ on_signal(evutil_socket_t sig, short what, void *arg)
 	if (sig == SIGCHLD) {
 		reap(m);
 	} else if (sig == SIGHUP) {
-		log_info("SIGHUP ignored: the configuration is read at the start only");
+		reload(m);
 	} else if (m->stopping && clock_ms() - m->stop_began < REPEAT_MS) {
 		log_debug("signal=%d repeated", (int)sig);
 	} else if (m->stopping) {
@@ -262,8 +276,7 @@ init_worker(struct master *m, unsigned slot)
 	boot.listeners = m->listeners.n;
 	for (i = 0; i < m->listeners.n; i++) {
 		fds[i] = m->listeners.item[i].fd[slot];
-		boot.listener[i].fd = CHILD_FIRST_FD + (int)i;
-		boot.listener[i].internal = m->listeners.item[i].internal;
+		boot.listener[i] = listener_boot(&m->listeners.item[i], CHILD_FIRST_FD + (int)i);
 	}
 	return child_init(&m->worker[slot], m->base, &boot, fds, m->listeners.n, on_ready, m);
 }
@@ -297,7 +310,8 @@ init_children(struct master *m)
 	m->hub_fd = listen_hub(m->boot.hub_name, &m->boot.hub_name_len);
 	if (m->hub_fd < 0)
 		return FAN_ESYS;
-	if (getrandom(m->boot.cookie, sizeof(m->boot.cookie), 0) != sizeof(m->boot.cookie))
+	if (getrandom(m->boot.cookie, sizeof(m->boot.cookie), 0) != sizeof(m->boot.cookie) ||
+	    getrandom(m->boot.secret, sizeof(m->boot.secret), 0) != sizeof(m->boot.secret))
 		return FAN_ESYS;
 	err = print_conf(m);
 	if (err == 0)

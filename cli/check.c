@@ -13,6 +13,7 @@
 #include "broker/engine/redis_url.h"
 #include "common/conf.h"
 #include "common/publication.h"
+#include "worker/net/tls.h"
 
 static const char check_usage[] =
     "usage: fanfare check [-c FILE] [--set KEY=VALUE]... [--channel NAME]\n"
@@ -77,6 +78,8 @@ cli_load_conf(const char *file, char *const *sets, size_t nsets, struct conf **o
 	if (rc == 0) {
 		rc = conf_check(c, stderr);
 		if ((one = check_redis_url(c->redis.url)) != 0)
+			rc = one;
+		if ((one = tls_check(c, stderr)) != 0)
 			rc = one;
 	}
 	if (rc != 0) {

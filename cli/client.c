@@ -3,7 +3,7 @@
  *
  * Owns:    its socket and the message under assembly.
  * Process: the command line, one thread.
- * Layer:   cli.  Uses wait, worker/ws, common; libcurl for URLs.
+ * Layer:   cli.  Uses secure, wait, worker/ws, common; libcurl for URLs.
  */
 #include "cli/client.h"
 
@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cli/secure.h"
 #include "cli/wait.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -27,9 +28,11 @@
 #include "worker/ws/handshake.h"
 #include "worker/ws/reader.h"
 
-#define CONNECT_MS 10000 /* for the TCP connection, and again for the handshake */
+#define CONNECT_MS 10000 /* for the TCP connection, and again for each handshake */
 #define SILENCE_MS 30000 /* without a byte, then we ping */
 #define ANSWER_MS 10000  /* for the answer, and for the socket to take a frame */
+
+#define HOST_SIZE 256
 
 /* The server decides how large messages are; this only bounds what we would believe. */
 static const struct ws_reader_limits limits = {
@@ -40,7 +43,8 @@ static const struct ws_reader_limits limits = {
 
 struct client {
 	int fd;
-	bool closing; /* our close frame has been sent, or the socket is dead */
+	struct secure *secure; /* NULL: plain */
+	bool closing;          /* our close frame has been sent, or the socket is dead */
 	struct ws_reader reader;
 	uint8_t *next; /* bytes received and not yet read */
 	size_t left;
@@ -73,13 +77,20 @@ client_error_text(char *out, size_t size, const char *data, size_t n)
 		copy_line(out, size, data, n);
 }
 
+static ssize_t
+receive(struct client *c, void *p, size_t n)
+{
+	return c->secure != NULL ? secure_recv(c->secure, p, n) : recv(c->fd, p, n, 0);
+}
+
 static int
 send_all(struct client *c, const void *data, size_t n)
 {
 	const uint8_t *p = data;
 
 	while (n > 0) {
-		ssize_t sent = send(c->fd, p, n, MSG_NOSIGNAL);
+		ssize_t sent = c->secure != NULL ? secure_send(c->secure, p, n)
+						 : send(c->fd, p, n, MSG_NOSIGNAL);
 
 		if (sent >= 0) {
 			p += sent;
@@ -126,6 +137,7 @@ send_close(struct client *c, unsigned code)
 
 struct url {
 	char *host, *port, *path;
+	bool secure;
 };
 
 static void
@@ -151,9 +163,10 @@ url_parse(const char *text, struct url *u, char why[CLIENT_WHY])
 	    curl_url_get(cu, CURLUPART_HOST, &u->host, 0) != CURLUE_OK) {
 		(void)snprintf(
 		    why, CLIENT_WHY, "%s is not a URL such as ws://127.0.0.1:8080", text);
-	} else if (strcmp(scheme, "ws") != 0) {
-		(void)snprintf(why, CLIENT_WHY, "%s: only ws:// is supported", text);
+	} else if (strcmp(scheme, "ws") != 0 && strcmp(scheme, "wss") != 0) {
+		(void)snprintf(why, CLIENT_WHY, "%s: only ws:// and wss:// are supported", text);
 	} else {
+		u->secure = strcmp(scheme, "wss") == 0;
 		if (curl_url_get(cu, CURLUPART_PORT, &u->port, 0) != CURLUE_OK)
 			u->port = NULL;
 		if (curl_url_get(cu, CURLUPART_PATH, &u->path, 0) != CURLUE_OK)
@@ -191,21 +204,29 @@ connect_one(const struct addrinfo *ai)
 	return -1;
 }
 
+/* In a URL an IPv6 address stands in brackets. */
+static const char *
+bare_host(const struct url *u, char host[HOST_SIZE])
+{
+	size_t n = strlen(u->host);
+
+	if (u->host[0] == '[' && n > 2)
+		(void)snprintf(host, HOST_SIZE, "%.*s", (int)(n - 2), u->host + 1);
+	else
+		(void)snprintf(host, HOST_SIZE, "%s", u->host);
+	return host;
+}
+
 static int
 connect_to(const struct url *u, char why[CLIENT_WHY])
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-	const char *port = u->port != NULL ? u->port : "80";
+	const char *port = u->port != NULL ? u->port : u->secure ? "443" : "80";
 	struct addrinfo *list = NULL, *ai;
-	char host[256];
-	size_t n = strlen(u->host);
+	char host[HOST_SIZE];
 	int r, fd = -1;
 
-	/* In a URL an IPv6 address stands in brackets. */
-	if (u->host[0] == '[' && n > 2)
-		(void)snprintf(host, sizeof(host), "%.*s", (int)(n - 2), u->host + 1);
-	else
-		(void)snprintf(host, sizeof(host), "%s", u->host);
+	(void)bare_host(u, host);
 	r = getaddrinfo(host, port, &hints, &list);
 	if (r != 0) {
 		(void)snprintf(why, CLIENT_WHY, "cannot look up %s: %s", host, gai_strerror(r));
@@ -274,7 +295,7 @@ read_answer(struct client *c, const char **body, size_t want)
 		if (n + 1 >= sizeof(c->in) || now >= deadline ||
 		    wait_fd(c->fd, POLLIN, (int)(deadline - now)) != 0)
 			break;
-		got = recv(c->fd, c->in + n, sizeof(c->in) - 1 - n, 0);
+		got = receive(c, c->in + n, sizeof(c->in) - 1 - n);
 		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
 			break;
 		n += got > 0 ? (size_t)got : 0;
@@ -369,7 +390,7 @@ client_open(const struct client_options *o, struct client **out, char why[CLIENT
 	struct client *c = NULL;
 	struct url u;
 	uint8_t nonce[16];
-	char key[WS_KEY_LEN + 1];
+	char key[WS_KEY_LEN + 1], host[HOST_SIZE];
 	int r;
 
 	(void)snprintf(why, CLIENT_WHY, "no memory");
@@ -386,6 +407,12 @@ client_open(const struct client_options *o, struct client **out, char why[CLIENT
 	c->fd = connect_to(&u, why);
 	if (c->fd < 0 || getrandom(nonce, sizeof(nonce), 0) != (ssize_t)sizeof(nonce))
 		goto done;
+	if (u.secure) {
+		r = secure_open(
+		    c->fd, bare_host(&u, host), o->cacert, CONNECT_MS, &c->secure, why, CLIENT_WHY);
+		if (r != 0)
+			goto done;
+	}
 	EVP_EncodeBlock((unsigned char *)key, nonce, sizeof(nonce));
 	r = send_request(c, o, &u, key);
 	if (r == 0)
@@ -409,6 +436,7 @@ client_close(struct client *c, unsigned code)
 		return;
 	if (c->fd >= 0) {
 		send_close(c, code);
+		secure_close(c->secure);
 		close(c->fd);
 	}
 	ws_reader_fini(&c->reader);
@@ -438,7 +466,7 @@ fill(struct client *c, char why[CLIENT_WHY])
 			(void)snprintf(why, CLIENT_WHY, "the server no longer answers");
 			return FAN_EDOWN;
 		}
-		n = recv(c->fd, c->in, sizeof(c->in), 0);
+		n = receive(c, c->in, sizeof(c->in));
 		if (n > 0) {
 			c->next = c->in;
 			c->left = (size_t)n;

@@ -3,7 +3,7 @@
  *
  * Owns:    its socket and the message under assembly.
  * Process: the command line, one thread.
- * Layer:   cli.  Uses wait, worker/ws, common; libcurl for URLs.
+ * Layer:   cli.  Uses secure, wait, worker/ws, common; libcurl for URLs.
  *
  * What goes wrong is told in words for a person, in a buffer of CLIENT_WHY bytes that the caller
  * lends; bytes of the peer in it are printable.
@@ -21,10 +21,11 @@ struct ws_event;
 #define CLIENT_WHY 512
 
 struct client_options {
-	const char *url;    /* ws://HOST[:PORT][/PREFIX] */
+	const char *url;    /* ws:// or wss://HOST[:PORT][/PREFIX] */
 	const char *target; /* path and query after the prefix, percent-encoded, begins with "/" */
 	const char *protocol; /* the subprotocol to insist on, or NULL */
 	const char *origin;   /* the Origin to name, or NULL */
+	const char *cacert;   /* file with the authorities for wss, or NULL: the system's */
 };
 
 /*

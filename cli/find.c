@@ -13,18 +13,29 @@
 #include <unistd.h>
 
 #include "common/conf.h"
-#include "common/sock.h"
+#include "common/listen_spec.h"
 
-/* A server on every address is reached on the loopback one. */
+/*
+ * The first address that takes connections as they are; a server on every address is reached on the
+ * loopback one.  FAN_ENOENT: all want TLS or a PROXY header, or are unix sockets.
+ */
 static int
-reachable(const char *listen, const char *scheme, char **url)
+reachable(const struct conf_list *list, const char *scheme, char **url)
 {
 	char text[SOCK_ADDR_TEXT];
 	const char *why;
+	struct listen_spec l;
 	struct sock_addr a;
+	size_t i;
 
-	if (sock_addr_parse(listen, &a, &why) != 0)
-		return FAN_EINVAL;
+	for (i = 0; i < list->n; i++) {
+		if (listen_spec_parse(list->item[i], &l, &why) == 0 && !l.tls && !l.proxy &&
+		    !listen_spec_is_unix(&l))
+			break;
+	}
+	if (i == list->n)
+		return FAN_ENOENT;
+	a = l.addr;
 	if (a.ss.ss_family == AF_INET6) {
 		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&a.ss;
 
@@ -61,13 +72,10 @@ find_node(const char *config, bool internal, const char *scheme, char **url, cha
 	if (r != 0)
 		goto done;
 	list = internal ? &conf->listen.internal : &conf->listen.public_addrs;
-	if (list->n == 0) {
-		(void)fprintf(stderr, "%s: no %s address\n", config,
+	r = reachable(list, scheme, url);
+	if (r == FAN_ENOENT)
+		(void)fprintf(stderr, "%s: no %s address without tls and proxy\n", config,
 		    internal ? "listen.internal" : "listen.public");
-		r = FAN_ENOENT;
-		goto done;
-	}
-	r = reachable(list->item[0], scheme, url);
 	if (r == 0 && key != NULL && conf->api.key[0] != '\0') {
 		*key = strdup(conf->api.key);
 		r = *key == NULL ? FAN_ENOMEM : 0;

@@ -12,7 +12,7 @@
 #include "common/err.h"
 
 /*
- * The first public or internal address of the node with this configuration file (and the
+ * The first plain public or internal address of the node with this configuration file (and the
  * environment), as SCHEME://HOST:PORT for callers on its machine.  *key, if key is not NULL, is
  * its API key, or NULL.  Both strings are the caller's to free.  Errors are told on stderr.
  */

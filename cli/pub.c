@@ -29,6 +29,7 @@
 struct pub {
 	const char *url; /* of the internal listener, without the path */
 	const char *key; /* NULL: none */
+	const char *cacert;
 	const char *channel;
 	bool binary;
 	bool lines;
@@ -42,6 +43,7 @@ static const char usage[] =
     "\n"
     "  -u, --url URL      the internal listener (default http://127.0.0.1:8081)\n"
     "  -c, --config FILE  take the server's address and its API key from its configuration\n"
+    "      --cacert FILE  the authorities to trust for https:// (default: the system's)\n"
     "  -k, --key KEY      the API key (default: the environment's FANFARE_API_KEY)\n"
     "  -b, --binary       publish as binary; bytes that are not UTF-8 always are\n"
     "  -l, --lines        publish each line of standard input as a message\n"
@@ -211,6 +213,8 @@ run(struct pub *p, const char *message)
 	/* The internal listener is reached directly, whatever proxy the environment names. */
 	curl_easy_setopt(p->curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(p->curl, CURLOPT_POST, 1L);
+	if (p->cacert != NULL)
+		curl_easy_setopt(p->curl, CURLOPT_CAINFO, p->cacert);
 	curl_easy_setopt(p->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
 	curl_easy_setopt(p->curl, CURLOPT_TIMEOUT_MS, TOTAL_MS);
 	curl_easy_setopt(p->curl, CURLOPT_WRITEFUNCTION, on_answer);
@@ -235,6 +239,7 @@ parse_options(struct pub *p, int argc, char **argv, const char **config, const c
 	static const struct option longs[] = {
 		{ "url", required_argument, NULL, 'u' },
 		{ "config", required_argument, NULL, 'c' },
+		{ "cacert", required_argument, NULL, 'C' },
 		{ "key", required_argument, NULL, 'k' },
 		{ "binary", no_argument, NULL, 'b' },
 		{ "lines", no_argument, NULL, 'l' },
@@ -250,6 +255,9 @@ parse_options(struct pub *p, int argc, char **argv, const char **config, const c
 			break;
 		case 'c':
 			*config = optarg;
+			break;
+		case 'C':
+			p->cacert = optarg;
 			break;
 		case 'k':
 			p->key = optarg;

@@ -37,6 +37,7 @@
 struct sub {
 	const char *url;
 	const char *origin;
+	const char *cacert;
 	char **channel;
 	int channels;
 	bool json;    /* print JSON objects */
@@ -51,6 +52,7 @@ static const char usage[] =
     "\n"
     "  -u, --url URL       the server (default ws://127.0.0.1:8080)\n"
     "  -c, --config FILE   take the server's address from its configuration\n"
+    "      --cacert FILE   the authorities to trust for wss:// (default: the system's)\n"
     "  -n, --count N       end after N messages\n"
     "  -j, --json          print JSON objects with channel and data\n"
     "  -o, --origin O      name this Origin in the handshake\n"
@@ -247,6 +249,7 @@ run(struct sub *s, const char *target)
 		.target = target,
 		.protocol = s->objects ? "fanfare.json" : NULL,
 		.origin = s->origin,
+		.cacert = s->cacert,
 	};
 	char why[CLIENT_WHY];
 	bool connected = false;
@@ -289,6 +292,7 @@ parse_options(struct sub *s, int argc, char **argv, const char **config)
 	static const struct option longs[] = {
 		{ "url", required_argument, NULL, 'u' },
 		{ "config", required_argument, NULL, 'c' },
+		{ "cacert", required_argument, NULL, 'C' },
 		{ "count", required_argument, NULL, 'n' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "origin", required_argument, NULL, 'o' },
@@ -317,6 +321,9 @@ parse_options(struct sub *s, int argc, char **argv, const char **config)
 			break;
 		case 'o':
 			s->origin = optarg;
+			break;
+		case 'C':
+			s->cacert = optarg;
 			break;
 		case 'R':
 			s->reconnect = false;

@@ -17,6 +17,7 @@ block_new(size_t cap)
 	if (b == NULL)
 		return NULL;
 	b->refs = 1;
+	b->queued = 0;
 	b->len = 0;
 	b->cap = cap;
 	return b;

@@ -18,8 +18,9 @@
 
 struct block {
 	uint32_t refs;
-	size_t len; /* bytes in use */
-	size_t cap; /* bytes of storage */
+	uint32_t queued; /* how many of these are of outgoing queues, which count it once; theirs */
+	size_t len;      /* bytes in use */
+	size_t cap;      /* bytes of storage */
 	uint8_t data[];
 };
 

@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BOOT_MAGIC 0x46414e31 /* changes with struct image */
+#define BOOT_MAGIC 0x46414e32 /* changes with struct image */
 #define BOOT_CONFIG_MAX ((size_t)16 * 1024 * 1024)
 
 struct image {
@@ -21,6 +21,7 @@ struct image {
 	int32_t master, hub_fd, ready_fd;
 	uint32_t hub_name_len, listeners, config_len;
 	uint8_t cookie[IPC_COOKIE_SIZE];
+	uint8_t secret[BOOT_SECRET_SIZE];
 	uint8_t hub_name[BOOT_HUB_NAME_MAX];
 	struct boot_listener listener[BOOT_LISTENERS_MAX];
 };
@@ -87,6 +88,7 @@ boot_write(const struct boot *b)
 	img.listeners = (uint32_t)b->listeners;
 	img.config_len = (uint32_t)b->config_len;
 	memcpy(img.cookie, b->cookie, sizeof(img.cookie));
+	memcpy(img.secret, b->secret, sizeof(img.secret));
 	memcpy(img.hub_name, b->hub_name, b->hub_name_len);
 	memcpy(img.listener, b->listener, b->listeners * sizeof(b->listener[0]));
 
@@ -152,6 +154,7 @@ boot_read(int fd, struct boot *b)
 		b->listeners = img.listeners;
 		b->config_len = img.config_len;
 		memcpy(b->cookie, img.cookie, sizeof(b->cookie));
+		memcpy(b->secret, img.secret, sizeof(b->secret));
 		memcpy(b->hub_name, img.hub_name, sizeof(b->hub_name));
 		memcpy(b->listener, img.listener, sizeof(b->listener));
 		err = read_config(fd, b);

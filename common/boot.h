@@ -21,15 +21,20 @@
 #define BOOT_FD 3
 #define BOOT_HUB_NAME_MAX 32
 #define BOOT_LISTENERS_MAX 64
+#define BOOT_SECRET_SIZE 32
 
 enum boot_role {
 	BOOT_HUB = 1,
 	BOOT_WORKER = 2,
 };
 
+/* All but fd are 0 or 1. */
 struct boot_listener {
-	int fd;       /* as the child sees it */
-	int internal; /* 1: of listen.internal, 0: of listen.public */
+	int fd;          /* as the child sees it */
+	int internal;    /* of listen.internal; else of listen.public */
+	int tls;         /* TLS is spoken, after the PROXY header where there is one */
+	int proxy;       /* each connection begins with a PROXY header */
+	int unix_socket; /* one socket that all workers share */
 };
 
 struct boot {
@@ -38,6 +43,7 @@ struct boot {
 	unsigned workers; /* how many there are */
 	pid_t master;
 	uint8_t cookie[IPC_COOKIE_SIZE];     /* proves a worker to the hub */
+	uint8_t secret[BOOT_SECRET_SIZE];    /* of this master's life; for TLS tickets */
 	uint8_t hub_name[BOOT_HUB_NAME_MAX]; /* abstract AF_UNIX name: sun_path's bytes */
 	size_t hub_name_len;                 /* including the leading NUL */
 	int hub_fd;                          /* hub: its listening socket; worker: -1 */

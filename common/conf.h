@@ -31,11 +31,38 @@ enum conf_who {
 	CONF_ANYONE = 1,
 };
 
+/* What happens to a client that takes its messages too slowly. */
+enum conf_slow {
+	CONF_SLOW_DEFAULT = 0, /* of a rule: what limits.slow says */
+	CONF_SLOW_KICK,        /* it is disconnected */
+	CONF_SLOW_DROP_OLDEST, /* what waits longest is left out */
+	CONF_SLOW_LATEST,      /* of what waits only the newest of each channel is kept */
+};
+
+enum conf_tls_version {
+	CONF_TLS_1_2,
+	CONF_TLS_1_3,
+};
+
+/* Whether a client must show a certificate where tls.client_ca is set. */
+enum conf_client_certificate {
+	CONF_CLIENT_OPTIONAL,
+	CONF_CLIENT_REQUIRED,
+};
+
+/* The one field in which a trusted proxy names the client. */
+enum conf_proxy_header {
+	CONF_PROXY_NONE,
+	CONF_PROXY_X_FORWARDED_FOR,
+	CONF_PROXY_FORWARDED, /* RFC 7239 */
+};
+
 /* One entry of `channels`; the first whose glob matches a channel applies. */
 struct conf_rule {
 	char *match;   /* glob as fnmatch(3) has it: * ? [...] */
 	int subscribe; /* enum conf_who, default anyone */
 	int publish;   /* enum conf_who, default nobody */
+	int slow;      /* enum conf_slow */
 };
 
 struct conf_rules {
@@ -70,6 +97,25 @@ struct conf {
 		bool io_uring;
 	} fanout;
 	struct {
+		bool enabled;
+		int64_t level;        /* of zlib, 1 to 9 */
+		int64_t window_bits;  /* 9 to 15: the largest window, in both directions */
+		int64_t memory_level; /* of zlib, 1 to 9 */
+		int64_t min_size;     /* bytes of a message that is worth it */
+		bool client_context_takeover;
+	} deflate;
+	struct {
+		struct conf_list certificates; /* "CHAIN.pem KEY.pem", or one file with both */
+		int min_version;               /* enum conf_tls_version */
+		char *client_ca;               /* "": clients are asked for no certificate */
+		int client_certificate;        /* enum conf_client_certificate */
+		bool ktls;
+	} tls;
+	struct {
+		struct conf_list trusted; /* ADDRESS, ADDRESS/BITS or "unix" */
+		int header;               /* enum conf_proxy_header */
+	} proxy;
+	struct {
 		int level; /* enum log_level */
 	} log;
 	struct {
@@ -85,13 +131,18 @@ struct conf {
 		int64_t pong_timeout;
 		int64_t close;
 		int64_t queue;
+		int64_t queues; /* 0: see worker.c */
 		int64_t stall;
+		int slow; /* enum conf_slow, never CONF_SLOW_DEFAULT */
 		int64_t sndbuf;
 		int64_t subscriptions;
 		int64_t channel_name;
 		int64_t commands;
 		int64_t commands_burst;
-		int64_t connections; /* 0: 90 % of nofile */
+		int64_t connections;         /* 0: 90 % of nofile */
+		int64_t address_connections; /* 0: no limit */
+		int64_t address_rate;        /* a second; 0: no limit */
+		int64_t proxy_header;        /* ms */
 		int64_t link_queue;
 	} limits;
 	struct conf_rules channels;

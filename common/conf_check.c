@@ -10,30 +10,69 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/addr_set.h"
 #include "common/conf_report.h"
 #include "common/conf_table.h"
 #include "common/conf_value.h"
+#include "common/listen_spec.h"
 #include "common/publication.h"
-#include "common/sock.h"
 
 static void
-check_listen(struct conf_report *r, const char *key, const struct conf_list *l, bool need_loopback)
+check_spec(struct conf_report *r, const struct conf *c, const char *key, const char *text,
+    const struct addr_set *trusted)
 {
+	bool internal = strcmp(key, "listen.internal") == 0;
 	char quoted[CONF_QUOTE_SIZE];
-	struct sock_addr a;
+	struct listen_spec l;
 	const char *why;
 
-	for (size_t i = 0; i < l->n; i++) {
-		(void)conf_quote(quoted, l->item[i]);
-		if (sock_addr_parse(l->item[i], &a, &why) != 0)
-			conf_report_error(r, 0, "%s: %s: %s", key, quoted, why);
-		else if (need_loopback && !sock_addr_is_loopback(&a))
-			conf_report_error(r, 0,
-			    "%s: %s can be reached from other machines, so that anyone there could "
-			    "publish; set api.key, or listen on a loopback address such as "
-			    "127.0.0.1:8081",
-			    key, quoted);
+	(void)conf_quote(quoted, text);
+	if (listen_spec_parse(text, &l, &why) != 0) {
+		conf_report_error(r, 0, "%s: %s: %s", key, quoted, why);
+		return;
 	}
+	if (internal && c->api.key[0] == '\0' && !listen_spec_is_local(&l))
+		conf_report_error(r, 0,
+		    "%s: %s can be reached from other machines, so that anyone there could "
+		    "publish; set api.key, or listen on a loopback address such as "
+		    "127.0.0.1:8081",
+		    key, quoted);
+	if (l.tls && c->tls.certificates.n == 0)
+		conf_report_error(
+		    r, 0, "%s: %s: tls needs a certificate; set tls.certificates", key, quoted);
+	if (l.proxy && listen_spec_is_unix(&l) && !trusted->unix_peers)
+		conf_report_error(r, 0,
+		    "%s: %s: proxy believes nobody here; add unix to proxy.trusted", key, quoted);
+	else if (l.proxy && !listen_spec_is_unix(&l) && trusted->n == 0)
+		conf_report_error(r, 0,
+		    "%s: %s: proxy believes nobody yet; set proxy.trusted to the proxies' "
+		    "addresses",
+		    key, quoted);
+}
+
+static void
+check_listen(struct conf_report *r, const struct conf *c)
+{
+	struct addr_set trusted = { 0 };
+	char quoted[CONF_QUOTE_SIZE];
+	const char *why;
+
+	for (size_t i = 0; i < c->proxy.trusted.n; i++) {
+		int err = addr_set_add(&trusted, c->proxy.trusted.item[i], &why);
+
+		if (err == FAN_ENOMEM)
+			(void)conf_report_nomem(r);
+		else if (err != 0)
+			conf_report_error(r, 0, "proxy.trusted: %s: %s",
+			    conf_quote(quoted, c->proxy.trusted.item[i]), why);
+	}
+	for (size_t i = 0; i < c->listen.public_addrs.n; i++)
+		check_spec(r, c, "listen.public", c->listen.public_addrs.item[i], &trusted);
+	for (size_t i = 0; i < c->listen.internal.n; i++)
+		check_spec(r, c, "listen.internal", c->listen.internal.item[i], &trusted);
+	if (c->listen.public_addrs.n == 0 && c->listen.internal.n == 0)
+		conf_report_error(r, 0, "listen: neither public nor internal has an address");
+	addr_set_fini(&trusted);
 }
 
 /* Whether every byte of text is visible ASCII and none is one of those in without. */
@@ -101,10 +140,7 @@ conf_check(const struct conf *c, FILE *err)
 	struct conf_report r = { .err = err, .where = "" };
 	char pong[CONF_NUMBER_SIZE], ping[CONF_NUMBER_SIZE];
 
-	check_listen(&r, "listen.public", &c->listen.public_addrs, false);
-	check_listen(&r, "listen.internal", &c->listen.internal, c->api.key[0] == '\0');
-	if (c->listen.public_addrs.n == 0 && c->listen.internal.n == 0)
-		conf_report_error(&r, 0, "listen: neither public nor internal has an address");
+	check_listen(&r, c);
 	if (!is_visible(c->api.key, ""))
 		conf_report_error(
 		    &r, 0, "api.key: only visible ASCII characters can stand in an HTTP header");
@@ -117,6 +153,9 @@ conf_check(const struct conf *c, FILE *err)
 		    "%s",
 		    conf_number_text(CONF_DURATION, c->limits.pong_timeout, pong),
 		    conf_number_text(CONF_DURATION, c->limits.ping_interval, ping));
+	if (c->limits.slow == CONF_SLOW_DEFAULT)
+		conf_report_error(
+		    &r, 0, "limits.slow: default is for rules; write kick, drop-oldest or latest");
 	check_origins(&r, &c->origins);
 	check_rules(&r, &c->channels);
 	return r.errors > 0 ? FAN_EINVAL : 0;

@@ -181,6 +181,7 @@ conf_print(const struct conf *c, FILE *out, bool secrets)
 /* --- help ----------------------------------------------------------------------------------- */
 
 #define DEFAULT_SIZE 64
+#define HELP_WIDTH 100
 
 /* The default as YAML.  Those of the table need no escapes, and their lists have one item. */
 static const char *
@@ -198,19 +199,37 @@ default_text(const struct conf_opt *o, char out[DEFAULT_SIZE])
 	return out;
 }
 
+/* Writes the sentences of a help, each line behind indent, none longer than HELP_WIDTH. */
+static void
+print_help(FILE *out, const char *indent, const char *text)
+{
+	size_t width = HELP_WIDTH - strlen(indent);
+
+	while (strlen(text) > width) {
+		size_t n = width;
+
+		while (n > 0 && text[n] != ' ')
+			n--;
+		(void)fprintf(out, "%s%.*s\n", indent, (int)n, text);
+		text += n + 1;
+	}
+	(void)fprintf(out, "%s%s\n", indent, text);
+}
+
 static void
 print_help_table(FILE *out, const struct conf_table *t)
 {
 	char range[CONF_RANGE_SIZE], def[DEFAULT_SIZE];
 
 	(void)fprintf(
-	    out, "%-24s %-9s %-19s %-24s %s\n", "OPTION", "TYPE", "DEFAULT", "RANGE", "RELOADABLE");
+	    out, "%-32s %-9s %-19s %-24s %s\n", "OPTION", "TYPE", "DEFAULT", "RANGE", "RELOADABLE");
 	for (size_t i = 0; i < t->n; i++) {
 		const struct conf_opt *o = &t->opts[i];
 
-		(void)fprintf(out, "%-24s %-9s %-19s %-24s %s\n    %s\n", o->info.key, o->info.type,
+		(void)fprintf(out, "%-32s %-9s %-19s %-24s %s\n", o->info.key, o->info.type,
 		    default_text(o, def), conf_range_text(o, range),
-		    o->info.reloadable ? "yes" : "no", o->info.help);
+		    o->info.reloadable ? "yes" : "no");
+		print_help(out, "    ", o->info.help);
 	}
 }
 
@@ -241,10 +260,13 @@ print_rule_example(FILE *out)
 	char range[CONF_RANGE_SIZE], def[DEFAULT_SIZE];
 
 	(void)fputs("#\n# A rule has:\n", out);
-	for (size_t i = 0; i < t->n; i++)
-		(void)fprintf(out, "#   %s: %s\n#     (%s, %s, default %s)\n", t->opts[i].info.key,
-		    t->opts[i].info.help, t->opts[i].info.type, conf_range_text(&t->opts[i], range),
-		    default_text(&t->opts[i], def));
+	for (size_t i = 0; i < t->n; i++) {
+		const struct conf_option_info *o = &t->opts[i].info;
+
+		(void)fprintf(out, "#   %s (%s, %s, default %s):\n", o->key, o->type,
+		    conf_range_text(&t->opts[i], range), default_text(&t->opts[i], def));
+		print_help(out, "#     ", o->help);
+	}
 	(void)fputs(
 	    "# With no rule, and where none matches, anyone may subscribe and no client may\n"
 	    "# publish.  For example:\n"
@@ -273,8 +295,9 @@ conf_print_example(FILE *out)
 
 		(void)fputc('\n', out);
 		indent = print_group(out, t, i);
-		(void)fprintf(out, "%s# %s\n%s# (%s, %s)\n", indent, o->info.help, indent,
-		    o->info.type, conf_range_text(o, range));
+		print_help(out, *indent == '\0' ? "# " : "  # ", o->info.help);
+		(void)fprintf(
+		    out, "%s# (%s, %s)\n", indent, o->info.type, conf_range_text(o, range));
 		if (o->type == CONF_RULES)
 			print_rule_example(out);
 		(void)fprintf(

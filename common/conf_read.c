@@ -114,7 +114,7 @@ read_enum(struct conf_report *r, const struct conf_opt *o, const struct conf_nod
 {
 	char range[CONF_RANGE_SIZE], why[CONF_RANGE_SIZE + 32];
 
-	for (int i = 0; o->words[i] != NULL; i++) {
+	for (int i = (int)o->info.min; o->words[i] != NULL; i++) {
 		if (strcmp(node->value, o->words[i]) == 0) {
 			*out = i;
 			return;

@@ -52,8 +52,11 @@
 	OPT(conf, CONF_BOOLEAN, "boolean", field, name, dflt, 0, 1, NULL, flags, NULL, text)
 #define STRING(strct, field, name, dflt, lo, hi, flags, text)                                      \
 	OPT(strct, CONF_STRING, "string", field, name, dflt, lo, hi, "bytes", flags, NULL, text)
+#define ENUM_FROM(strct, field, name, dflt, list, first, flags, text)                              \
+	OPT(strct, CONF_ENUM, "word", field, name, dflt, first, N_OF(list) - 2, NULL, flags, list, \
+	    text)
 #define ENUM(strct, field, name, dflt, list, flags, text)                                          \
-	OPT(strct, CONF_ENUM, "word", field, name, dflt, 0, N_OF(list) - 2, NULL, flags, list, text)
+	ENUM_FROM(strct, field, name, dflt, list, 0, flags, text)
 #define LIST(field, name, dflt, hi, flags, text)                                                   \
 	OPT(conf, CONF_LIST, "list", field, name, dflt, 0, hi, "items", flags, NULL, text)
 #define RULES(field, name, hi, flags, text)                                                        \
@@ -63,15 +66,25 @@
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 /* The order is that of enum conf_who. */
 static const char *const who[] = { "nobody", "anyone", NULL };
+/* The order is that of enum conf_slow; the first word is for rules alone. */
+static const char *const slow[] = { "default", "kick", "drop-oldest", "latest", NULL };
+/* The order is that of enum conf_tls_version. */
+static const char *const tls_versions[] = { "1.2", "1.3", NULL };
+/* The order is that of enum conf_client_certificate. */
+static const char *const client_certificate[] = { "optional", "required", NULL };
+/* The order is that of enum conf_proxy_header. */
+static const char *const proxy_headers[] = { "none", "x-forwarded-for", "forwarded", NULL };
 
 static const struct conf_opt options[] = {
 	INTEGER(workers, "workers", "0", 0, 1024, "processes", 0,
 	    "Worker processes; 0: one for each core."),
 
 	LIST(listen.public_addrs, "listen.public", ":8080", 32, 0,
-	    "Addresses for clients, HOST:PORT; no host: all of this machine's addresses."),
+	    "Addresses for clients: HOST:PORT, :PORT for all of this machine's addresses, or "
+	    "unix:PATH; behind it tls, proxy, mode=0660, owner=USER:GROUP, as in \":8443 tls\"."),
 	LIST(listen.internal, "listen.internal", "127.0.0.1:8081", 32, 0,
-	    "Addresses for backends: publishing and health. Beyond loopback, api.key must be set."),
+	    "Addresses for backends: publishing and health, written as in listen.public. Beyond "
+	    "loopback, api.key must be set."),
 	INTEGER(listen.backlog, "listen.backlog", "4096", 1, 65535, "connections", 0,
 	    "Connections that may wait for each worker to accept them; the kernel may allow "
 	    "fewer."),
@@ -99,6 +112,37 @@ static const struct conf_opt options[] = {
 
 	BOOLEAN(demo.enabled, "demo.enabled", "false", 0,
 	    "Serves a page to try Fanfare with, at / of the public addresses."),
+
+	LIST(tls.certificates, "tls.certificates", "", 100, 0,
+	    "Certificates for the addresses with tls, each \"CHAIN.pem KEY.pem\" or one file with "
+	    "both; the first is for who asks for no name of another. SIGHUP reads them again."),
+	ENUM(conf, tls.min_version, "tls.min_version", "1.2", tls_versions, 0,
+	    "The oldest version of TLS that is spoken."),
+	STRING(conf, tls.client_ca, "tls.client_ca", "", 1, 4096, 0,
+	    "File with the authorities of client certificates; empty: clients are asked for none."),
+	ENUM(conf, tls.client_certificate, "tls.client_certificate", "required", client_certificate,
+	    0, "Whether clients must show a certificate where tls.client_ca is set."),
+	BOOLEAN(
+	    tls.ktls, "tls.ktls", "true", 0, "Lets the kernel encrypt what is sent, where it can."),
+
+	LIST(proxy.trusted, "proxy.trusted", "", 1000, 0,
+	    "Addresses of proxies that are believed when they name the client: ADDRESS, "
+	    "ADDRESS/BITS, or unix for all of the unix sockets."),
+	ENUM(conf, proxy.header, "proxy.header", "x-forwarded-for", proxy_headers, 0,
+	    "The one header field in which a trusted proxy names the client."),
+
+	BOOLEAN(deflate.enabled, "deflate.enabled", "false", 0,
+	    "Compresses messages for clients who offer permessage-deflate."),
+	INTEGER(deflate.level, "deflate.level", "1", 1, 9, NULL, 0,
+	    "How hard compression tries: 1 is the fastest, 9 the smallest."),
+	INTEGER(deflate.window_bits, "deflate.window_bits", "15", 9, 15, "bits", 0,
+	    "The largest window in both directions, as a power of 2 in bytes."),
+	INTEGER(deflate.memory_level, "deflate.memory_level", "8", 1, 9, NULL, 0,
+	    "Memory of a worker's compressor: 1 is the least, 8 the fastest."),
+	SIZE(deflate.min_size, "deflate.min_size", "256", 0, 64 * MIB, 0,
+	    "Messages smaller than this are not compressed."),
+	BOOLEAN(deflate.client_context_takeover, "deflate.client_context_takeover", "false", 0,
+	    "Lets clients refer to their earlier messages, at up to 44 KiB of memory for each."),
 
 	BOOLEAN(fanout.io_uring, "fanout.io_uring", "true", 0,
 	    "Sends to many subscribers in one system call, where kernel and build have io_uring."),
@@ -131,8 +175,15 @@ static const struct conf_opt options[] = {
 	    "Time for a client to answer a close frame; after it the connection is cut."),
 	SIZE(limits.queue, "limits.queue", "1MiB", KIB, GIB, RELOAD,
 	    "Bytes that may wait for one slow client; one message of any allowed size always may."),
+	SIZE(limits.queues, "limits.queues", "0", 0, INT64_C(1024) * GIB, RELOAD,
+	    "Memory of one worker for all that waits for its clients; beyond it the longest queues "
+	    "are shed first. 0: a quarter of its share of the machine's or container's memory."),
 	DURATION(limits.stall, "limits.stall", "10s", 10, DAY, RELOAD,
-	    "Time that a client for whom bytes wait may take none of them."),
+	    "Time that a client for whom bytes wait may take none of them, unless limits.slow or "
+	    "its channels' rules let all of them be left out."),
+	ENUM_FROM(conf, limits.slow, "limits.slow", "kick", slow, CONF_SLOW_KICK, RELOAD,
+	    "What happens to a slow client where the channel's rule does not say: kick, leave out "
+	    "the oldest messages, or keep the latest of each channel."),
 	SIZE(limits.sndbuf, "limits.sndbuf", "64KiB", 0, 64 * MIB, RELOAD,
 	    "The kernel's send buffer of one client; 0: as large as the kernel sees fit."),
 	INTEGER(limits.subscriptions, "limits.subscriptions", "128", 1, 1000000, "channels", RELOAD,
@@ -145,6 +196,13 @@ static const struct conf_opt options[] = {
 	    RELOAD, "Commands that a connection may send at once before limits.commands holds."),
 	INTEGER(limits.connections, "limits.connections", "0", 0, 16777216, "connections", RELOAD,
 	    "The most public connections of one worker; 0: its files less 10 %, at least 32."),
+	INTEGER(limits.address_connections, "limits.address_connections", "0", 0, 16777216,
+	    "connections", RELOAD,
+	    "The most public connections of one address at one worker; 0: no limit."),
+	INTEGER(limits.address_rate, "limits.address_rate", "0", 0, 1000000, "per second", RELOAD,
+	    "New public connections of one address at one worker; 0: no limit."),
+	DURATION(limits.proxy_header, "limits.proxy_header", "3s", 10, HOUR, RELOAD,
+	    "Time for the PROXY header to arrive at an address with proxy."),
 	SIZE(limits.link_queue, "limits.link_queue", "64MiB", 64 * KIB, 16 * GIB, 0,
 	    "Bytes that may wait between a worker and the hub; one message always may."),
 
@@ -160,6 +218,8 @@ static const struct conf_opt rule_options[] = {
 	ENUM(conf_rule, subscribe, "subscribe", "anyone", who, RELOAD, "Who may subscribe."),
 	ENUM(conf_rule, publish, "publish", "nobody", who, RELOAD,
 	    "Which clients may publish; backends always may."),
+	ENUM(conf_rule, slow, "slow", "default", slow, RELOAD,
+	    "What happens to a client who takes messages too slowly; default: limits.slow."),
 };
 
 const struct conf_table conf_options = { options, N_OF(options) };

@@ -27,9 +27,10 @@ enum conf_type {
 
 struct conf_opt {
 	struct conf_option_info info;
-	size_t offset;            /* of the field */
-	const char *def;          /* the default as conf_set takes it; NULL: must be given */
-	const char *const *words; /* CONF_ENUM: ended by NULL */
+	size_t offset;   /* of the field */
+	const char *def; /* the default as conf_set takes it; NULL: must be given */
+	const char *const
+	    *words; /* CONF_ENUM: ended by NULL; those before info.min cannot be set */
 	enum conf_type type;
 	bool url; /* a secret of which the password alone is hidden */
 };

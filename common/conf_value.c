@@ -157,16 +157,17 @@ conf_range_text(const struct conf_opt *o, char out[CONF_RANGE_SIZE])
 	case CONF_DURATION:
 		(void)snprintf(out, CONF_RANGE_SIZE, "%s..%s%s%s",
 		    conf_number_text(o->type, o->info.min, lo),
-		    conf_number_text(o->type, o->info.max, hi), o->type == CONF_INTEGER ? " " : "",
-		    o->type == CONF_INTEGER ? o->info.unit : "");
+		    conf_number_text(o->type, o->info.max, hi),
+		    o->type == CONF_INTEGER && o->info.unit != NULL ? " " : "",
+		    o->type == CONF_INTEGER && o->info.unit != NULL ? o->info.unit : "");
 		break;
 	case CONF_BOOLEAN:
 		(void)snprintf(out, CONF_RANGE_SIZE, "true|false");
 		break;
 	case CONF_ENUM:
-		for (size_t i = 0; o->words[i] != NULL && n < CONF_RANGE_SIZE; i++)
+		for (int64_t i = o->info.min; o->words[i] != NULL && n < CONF_RANGE_SIZE; i++)
 			n += (size_t)snprintf(
-			    out + n, CONF_RANGE_SIZE - n, "%s%s", i == 0 ? "" : "|", o->words[i]);
+			    out + n, CONF_RANGE_SIZE - n, "%s%s", n == 0 ? "" : "|", o->words[i]);
 		break;
 	case CONF_STRING:
 		if (o->info.min > 1)

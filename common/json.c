@@ -387,12 +387,12 @@ depth_within(const char *text, size_t n, size_t depth)
 	return true;
 }
 
+static const char malformed[] = "malformed JSON";
+
 static const char *
 parse_phrase(enum json_error_code code)
 {
 	/* jansson has more codes; what they tell apart is of no use to the sender. */
-	if (code == json_error_out_of_memory)
-		return "out of memory";
 	if (code == json_error_duplicate_key)
 		return "duplicate key in JSON";
 	if (code == json_error_numeric_overflow)
@@ -401,19 +401,18 @@ parse_phrase(enum json_error_code code)
 		return "NUL in a JSON string";
 	if (code == json_error_invalid_utf8)
 		return "invalid UTF-8 in JSON";
-	return "malformed JSON";
+	return malformed;
 }
 
 int
 json_parse(const char *text, size_t n, size_t depth, json_t **out, const char **why)
 {
-	enum json_error_code code;
 	json_error_t error;
 
 	*out = NULL;
 	/* jansson passes over a NUL that follows a number. */
 	if (n == 0 || memchr(text, '\0', n) != NULL) {
-		*why = "malformed JSON";
+		*why = malformed;
 		return FAN_EINVAL;
 	}
 	if (!depth_within(text, n, depth)) {
@@ -423,9 +422,12 @@ json_parse(const char *text, size_t n, size_t depth, json_t **out, const char **
 	*out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	if (*out != NULL)
 		return 0;
-	code = json_error_code(&error);
-	*why = parse_phrase(code);
-	return code == json_error_out_of_memory ? FAN_ENOMEM : FAN_EINVAL;
+	*why = parse_phrase(json_error_code(&error));
+	/* Without memory jansson has many words, most of them for what is malformed. */
+	if (*why != malformed || !json_valid(text, n, depth))
+		return FAN_EINVAL;
+	*why = "out of memory";
+	return FAN_ENOMEM;
 }
 
 /* --- writing ----------------------------------------------------------------------------------- */

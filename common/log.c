@@ -4,9 +4,14 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,20 +20,62 @@
 #define LINE_MAX_BYTES 1024
 #define GATE_WINDOW_MS 10000
 
+/* How standard error is written to without waiting for who reads it. */
+enum sink {
+	SINK_WRITE,  /* it does not wait by itself */
+	SINK_SOCKET, /* it does not when asked so */
+	SINK_ASK,    /* whether it would has to be asked before */
+};
+
 static enum log_level level_now = LOG_LEVEL_INFO;
 static const char *role_now = "fanfare";
+static enum sink sink = SINK_WRITE;
+static unsigned lost; /* lines since the last that could be written */
+static bool torn;     /* what was written last ends within a line */
+
+/*
+ * O_NONBLOCK belongs to the open file, which other programs may have in common with us, a shell
+ * for one.  So a pipe or a terminal is opened once more, and the new file takes the old one's place.
+ */
+static enum sink
+find_sink(void)
+{
+	struct stat st;
+	enum sink found;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &st) != 0)
+		return SINK_WRITE;
+	if (S_ISSOCK(st.st_mode))
+		return SINK_SOCKET;
+	if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
+		return SINK_WRITE;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return SINK_ASK; /* say, another user's pipe */
+	found = dup2(fd, STDERR_FILENO) < 0 ? SINK_ASK : SINK_WRITE;
+	(void)close(fd);
+	return found;
+}
 
 void
 log_init(const char *role, enum log_level level)
 {
 	role_now = role;
 	level_now = level;
+	sink = find_sink();
 }
 
 void
 log_set_level(enum log_level level)
 {
 	level_now = level;
+}
+
+int
+log_shows(enum log_level level)
+{
+	return level <= level_now;
 }
 
 /* Appends s to line at *n, escaping what could break the line or the terminal. */
@@ -50,12 +97,49 @@ append_escaped(char *line, size_t cap, size_t *n, const char *s)
 	}
 }
 
+/* Writes the line, to which one byte before it belongs.  Whether it left as a whole. */
+static bool
+put(char *line, size_t n)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+	ssize_t done;
+
+	if (torn) {
+		*--line = '\n';
+		n++;
+	}
+	if (sink == SINK_ASK && poll(&p, 1, 0) != 1)
+		return false;
+	if (sink == SINK_SOCKET)
+		done = send(STDERR_FILENO, line, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	else
+		done = write(STDERR_FILENO, line, n);
+	if (done > 0)
+		torn = line[done - 1] != '\n';
+	return done >= 0 && (size_t)done == n;
+}
+
+/* Tells how many lines were lost, once it can.  Whether it could. */
+static bool
+report_lost(void)
+{
+	unsigned n = lost;
+
+	lost = 0;
+	log_errx("log: lost=%u lines that could not be written", n);
+	if (lost == 0)
+		return true;
+	lost = n;
+	return false;
+}
+
 static void __attribute__((format(printf, 3, 0)))
 emit(enum log_level level, int err, const char *fmt, va_list ap)
 {
 	static const char *const names[] = { "error", "warn", "info", "debug" };
 	char body[LINE_MAX_BYTES];
-	char line[LINE_MAX_BYTES];
+	char room[1 + LINE_MAX_BYTES];
+	char *line = room + 1;
 	struct timespec ts;
 	struct tm tm;
 	size_t n;
@@ -66,22 +150,21 @@ emit(enum log_level level, int err, const char *fmt, va_list ap)
 	(void)vsnprintf(body, sizeof(body), fmt, ap);
 	(void)clock_gettime(CLOCK_REALTIME, &ts);
 	(void)gmtime_r(&ts.tv_sec, &tm);
-	n = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-	len = snprintf(line + n, sizeof(line) - n, ".%03ldZ %s %s: ", ts.tv_nsec / 1000000,
+	n = strftime(line, LINE_MAX_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+	len = snprintf(line + n, LINE_MAX_BYTES - n, ".%03ldZ %s %s: ", ts.tv_nsec / 1000000,
 	    names[level], role_now);
 	if (len > 0)
-		n += (size_t)len < sizeof(line) - n ? (size_t)len : sizeof(line) - n - 1;
-	append_escaped(line, sizeof(line) - 1, &n, body);
+		n += (size_t)len < LINE_MAX_BYTES - n ? (size_t)len : LINE_MAX_BYTES - n - 1;
+	append_escaped(line, LINE_MAX_BYTES - 1, &n, body);
 	if (err != 0) {
 		char text[128];
 
-		append_escaped(line, sizeof(line) - 1, &n, ": ");
-		append_escaped(line, sizeof(line) - 1, &n, strerror_r(err, text, sizeof(text)));
+		append_escaped(line, LINE_MAX_BYTES - 1, &n, ": ");
+		append_escaped(line, LINE_MAX_BYTES - 1, &n, strerror_r(err, text, sizeof(text)));
 	}
 	line[n++] = '\n';
-	/* A log that cannot be written must not stop the process, and there is nowhere to say so. */
-	if (write(STDERR_FILENO, line, n) < 0)
-		return;
+	if ((lost != 0 && !report_lost()) || !put(line, n))
+		lost++;
 }
 
 #define DEFINE_LOG(name, level, with_errno)                                                        \

@@ -1,13 +1,16 @@
 /*
  * log: one line an event, to standard error.
  *
- * Owns:    the process's log level and role name (a global by design).
+ * Owns:    the process's log level and role name (a global by design), and standard error.
  * Process: any.
  * Layer:   common.  Uses nothing.
  *
  * A line is "TIME LEVEL ROLE: message".  The message is written as key=value pairs where it
  * carries data.  Control bytes, quotes apart, are escaped as \xHH, so that bytes of a peer can
  * not forge a line.  Lines are cut at 1,024 bytes.
+ *
+ * No line waits for who reads the log: where a pipe or a terminal is full, or a disk, lines are
+ * lost and counted, and the next line that can be written is preceded by one that says how many.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
@@ -21,9 +24,14 @@ enum log_level {
 	LOG_LEVEL_DEBUG,
 };
 
-/* role: "master", "hub", "worker 0"; borrowed for the life of the process. */
+/*
+ * role: "master", "hub", "worker 0"; borrowed for the life of the process.  From here on standard
+ * error does not block; other programs that have it too do not notice.
+ */
 void log_init(const char *role, enum log_level level);
 void log_set_level(enum log_level level);
+/* Whether lines of this level are written, for whoever has to ask something to write one. */
+int log_shows(enum log_level level);
 
 /* log_warn and log_err add ": strerror(errno)"; the others do not.  None changes errno. */
 void log_err(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

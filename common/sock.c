@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int
@@ -131,10 +133,31 @@ sock_addr_text(const struct sockaddr *sa, char out[SOCK_ADDR_TEXT])
 		memcpy(&sin6, sa, sizeof(sin6));
 		(void)inet_ntop(AF_INET6, &sin6.sin6_addr, host, sizeof(host));
 		(void)snprintf(out, SOCK_ADDR_TEXT, "[%s]:%u", host, ntohs(sin6.sin6_port));
+	} else if (sa->sa_family == AF_UNIX) {
+		const char *path = (const char *)sa + offsetof(struct sockaddr_un, sun_path);
+
+		(void)snprintf(out, SOCK_ADDR_TEXT, *path != '\0' ? "unix:%s" : "unix", path);
 	} else {
 		(void)snprintf(out, SOCK_ADDR_TEXT, "?");
 	}
 	return out;
+}
+
+void
+sock_addr_unmap(struct sockaddr_storage *ss)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET };
+	struct sockaddr_in6 sin6;
+
+	if (ss->ss_family != AF_INET6)
+		return;
+	memcpy(&sin6, ss, sizeof(sin6));
+	if (!IN6_IS_ADDR_V4MAPPED(&sin6.sin6_addr))
+		return;
+	memcpy(&sin.sin_addr, &sin6.sin6_addr.s6_addr[12], sizeof(sin.sin_addr));
+	sin.sin_port = sin6.sin6_port;
+	memset(ss, 0, sizeof(*ss));
+	memcpy(ss, &sin, sizeof(sin));
 }
 
 /* A socket that is bound to a; with the port that the kernel chose, where a has none. */

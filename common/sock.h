@@ -13,7 +13,7 @@
 
 #include "common/err.h"
 
-#define SOCK_ADDR_TEXT 80 /* bytes that hold any address as text */
+#define SOCK_ADDR_TEXT 128 /* bytes that hold any address as text */
 
 struct sock_addr {
 	struct sockaddr_storage ss;
@@ -31,8 +31,14 @@ FAN_NODISCARD int sock_addr_parse(const char *text, struct sock_addr *out, const
 /* Whether only this machine can reach the address. */
 bool sock_addr_is_loopback(const struct sock_addr *a);
 
-/* Writes "HOST:PORT" into out and returns out. */
+/*
+ * Writes "HOST:PORT", "unix:PATH", or "unix" for a unix socket without a path, into out and returns
+ * out.  A path ends with a NUL.
+ */
 const char *sock_addr_text(const struct sockaddr *sa, char out[SOCK_ADDR_TEXT]);
+
+/* An IPv4 address that is mapped into IPv6 becomes the IPv4 address itself. */
+void sock_addr_unmap(struct sockaddr_storage *ss);
 
 /*
  * Opens n listening sockets that share one address (SO_REUSEPORT), non-blocking, close-on-exec,

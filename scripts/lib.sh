@@ -7,14 +7,16 @@ set -euo pipefail
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export TOP
 
-# Needed to build, to test, and for the static checks.
+# Needed to build, to test, to fuzz, and for the static checks.
 # shellcheck disable=SC2034 # used by those who source this
 {
 	BUILD_PACKAGES=(autoconf automake gcc libc6-dev make pkg-config libevent-dev libhiredis-dev
-		libjansson-dev libyaml-dev libssl-dev libbsd-dev libcurl4-openssl-dev liburing-dev)
-	TEST_PACKAGES=(libcriterion-dev redis-server redis-tools chromium curl ca-certificates procps)
-	CHECK_PACKAGES=(clang clang-format-14 clang-tidy-14 libclang-rt-14-dev cppcheck shellcheck
-		gcovr)
+		libjansson-dev libyaml-dev libssl-dev libbsd-dev libcurl4-openssl-dev liburing-dev
+		zlib1g-dev)
+	TEST_PACKAGES=(libcriterion-dev redis-server redis-tools chromium curl ca-certificates procps
+		openssl haproxy nginx)
+	FUZZ_PACKAGES=(clang libclang-rt-14-dev)
+	CHECK_PACKAGES=(clang clang-format-14 clang-tidy-14 cppcheck shellcheck gcovr)
 }
 
 say() {
@@ -49,7 +51,7 @@ missing_packages() {
 
 # install_packages NAME...: installs what is missing, and starts no service.
 install_packages() {
-	local missing policy=/usr/sbin/policy-rc.d failed=0
+	local missing name policy=/usr/sbin/policy-rc.d failed=0
 	mapfile -t missing < <(missing_packages "$@")
 	[ ${#missing[@]} -gt 0 ] || return 0
 	command -v apt-get >/dev/null || die "please install: ${missing[*]}"
@@ -73,10 +75,13 @@ install_packages() {
 		trap - EXIT
 	fi
 	[ "$failed" -eq 0 ] || die "could not install: ${missing[*]}"
-	if [[ " ${missing[*]} " = *" redis-server "* ]] && command -v systemctl >/dev/null; then
-		# The tests start servers of their own; a system-wide one is not for us to leave behind.
-		as_root systemctl disable redis-server >/dev/null 2>&1 || true
-	fi
+	command -v systemctl >/dev/null || return 0
+	# The tests start servers of their own; system-wide ones are not for us to leave behind.
+	for name in redis-server haproxy nginx; do
+		if [[ " ${missing[*]} " = *" $name "* ]]; then
+			as_root systemctl disable "$name" >/dev/null 2>&1 || true
+		fi
+	done
 }
 
 apt_install() {
@@ -84,9 +89,9 @@ apt_install() {
 		apt-get install -q -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
 }
 
-# The tree's text files, without what was built or installed.
+# The tree's text files, without what was built or installed, and without the fuzz targets' inputs.
 text_files() {
-	(cd "$TOP" && find . \( -name .git -o -name build -o -name node_modules -o -name autom4te.cache \
+	(cd "$TOP" && find . \( -path ./tests/fuzz/corpus -o -name .git -o -name build -o -name node_modules -o -name autom4te.cache \
 		-o -name build-aux -o -name 'fanfare-[0-9]*' \) -prune -o -type f \
 		! -name configure ! -name '*~' ! -name aclocal.m4 ! -name Makefile.in ! -name config.h.in \
 		! -name package-lock.json -exec grep -lI '' {} +) |

@@ -16,15 +16,19 @@
 #include "common/conf.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/memory.h"
 #include "worker/accept.h"
 #include "worker/core/fanout.h"
 #include "worker/core/session.h"
 #include "worker/dialect/dialect.h"
 #include "worker/http/api.h"
+#include "worker/http/client.h"
 #include "worker/http/http.h"
 #include "worker/http/upgrade.h"
 #include "worker/net/conn.h"
+#include "worker/net/tls.h"
 #include "worker/uplink.h"
+#include "worker/ws/deflate.h"
 #include "worker/ws/ws.h"
 
 #define OWN_FDS 32
@@ -39,10 +43,12 @@ struct worker {
 	struct net net;
 	struct uplink *uplink;
 	struct core core;
+	struct deflate_options deflate;
 	struct ws_options ws;
 	struct http_server server;
+	struct clients clients;
 	struct acceptor *acceptor;
-	struct event *sigterm, *sigint;
+	struct event *sigterm, *sigint, *sighup;
 	struct event *stopped; /* the deadline of an orderly end */
 	struct event *no_hub;  /* the deadline of the first link to the hub */
 	bool stopping, failed;
@@ -53,9 +59,11 @@ struct worker {
 static void
 begin(struct http *h, const struct http_request *req)
 {
-	const struct worker *w = (const struct worker *)(const void *)((const char *)h->server -
-	    offsetof(struct worker, server));
+	struct worker *w =
+	    (struct worker *)(void *)((char *)h->server - offsetof(struct worker, server));
 
+	if (!client_asks(&w->clients, h, req))
+		return;
 	if (http_listener(h) == LISTENER_PUBLIC && upgrade_matches(req))
 		upgrade_begin(h, req, &w->ws);
 	else
@@ -91,7 +99,13 @@ start_accepting(struct worker *w)
 
 	if (w->acceptor != NULL || w->stopping)
 		return;
-	w->acceptor = acceptor_new(&w->server, w->boot, connections_max(c), (int)c->limits.sndbuf);
+	w->acceptor = acceptor_new(&w->server, w->boot,
+	    &(struct acceptor_options){
+		.max = connections_max(c),
+		.sndbuf = (int)c->limits.sndbuf,
+		.proxy_header_ms = (uint64_t)c->limits.proxy_header,
+		.clients = &w->clients,
+	    });
 	if (w->acceptor != NULL)
 		return;
 	log_errx("cannot accept: %s", fan_strerror(FAN_ENOMEM));
@@ -163,6 +177,17 @@ on_signal(evutil_socket_t sig, short what, void *arg)
 	(void)event_add(w->stopped, &tv);
 }
 
+static void
+on_sighup(evutil_socket_t sig, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)sig;
+	(void)what;
+	if (w->net.tls != NULL && tls_context_reload(w->net.tls, w->conf) != 0)
+		log_errx("the certificates stay those that were read before");
+}
+
 /* --- the beginning ------------------------------------------------------------------------ */
 
 static void
@@ -172,7 +197,10 @@ set_options(struct worker *w)
 
 	w->ws = (struct ws_options){
 		.handler = &upgrade_ws_handler,
-		.reader = { (size_t)c->limits.message, (uint32_t)c->limits.fragments, true },
+		.reader = { .message = (size_t)c->limits.message,
+		    .fragments = (uint32_t)c->limits.fragments,
+		    .masked = true,
+		    .compressed = inflate_input_max((size_t)c->limits.message) },
 		.assemble = (uint64_t)c->limits.assemble,
 		.ping_interval = (uint64_t)c->limits.ping_interval,
 		.pong_timeout = (uint64_t)c->limits.pong_timeout,
@@ -188,6 +216,27 @@ set_options(struct worker *w)
 		.app = &w->core,
 		.begin = begin,
 	};
+}
+
+/* permessage-deflate, if the configuration wants it. */
+static int
+use_deflate(struct worker *w)
+{
+	const struct conf *c = w->conf;
+
+	if (!c->deflate.enabled)
+		return 0;
+	w->deflate = (struct deflate_options){
+		.level = (int)c->deflate.level,
+		.memory_level = (int)c->deflate.memory_level,
+		.window = (uint8_t)c->deflate.window_bits,
+		.min_size = (size_t)c->deflate.min_size,
+		.client_takeover = c->deflate.client_context_takeover,
+	};
+	w->ws.deflate = &w->deflate;
+	w->ws.inflater = inflater_new();
+	w->core.deflater = deflater_new(&w->deflate);
+	return w->ws.inflater == NULL || w->core.deflater == NULL ? FAN_ENOMEM : 0;
 }
 
 /* A queue holds two of the largest messages at least, whatever limits.queue says. */
@@ -212,6 +261,27 @@ turn_first(void *arg)
 		uplink_turn(w->uplink, TURN_US);
 }
 
+/* All queues of this worker may hold a quarter of its share of the memory, unless it is said. */
+static size_t
+queues_max(const struct conf *c, const struct boot *b)
+{
+	if (c->limits.queues > 0)
+		return (size_t)c->limits.queues;
+	return (size_t)(memory_limit("") / (b->workers > 0 ? b->workers : 1) / 4);
+}
+
+/* After SIGHUP is watched: files that are replaced from now on are read again. */
+static int
+load_certificates(struct worker *w)
+{
+	_Static_assert(BOOT_SECRET_SIZE == TLS_SECRET_SIZE, "the master makes the tickets' secret");
+
+	if (w->conf->tls.certificates.n == 0)
+		return 0;
+	w->net.tls = tls_context_new(w->conf, w->boot->secret);
+	return w->net.tls != NULL ? 0 : FAN_EINVAL;
+}
+
 static int
 setup(struct worker *w)
 {
@@ -228,6 +298,10 @@ setup(struct worker *w)
 	    &w->net, base, queue_max(c), (uint64_t)c->limits.stall, (uint64_t)c->limits.close);
 	if (err != 0)
 		return err;
+	w->net.queues_max = queues_max(c, w->boot);
+	err = clients_init(&w->clients, c, &w->net);
+	if (err != 0)
+		return err;
 	net_use_burst(&w->net, c->fanout.io_uring);
 	w->uplink = uplink_new(base, w->boot, c, &fanout_uplink_handler, &w->core);
 	if (w->uplink == NULL)
@@ -236,6 +310,9 @@ setup(struct worker *w)
 	w->core.burst = w->net.burst;
 	dialects_init(&w->core);
 	set_options(w);
+	err = use_deflate(w);
+	if (err != 0)
+		return err;
 	/* The link after the reaper, because who leaves a channel last tells the hub. */
 	if (loop_add_hook(w->loop, turn_first, w) != 0 ||
 	    loop_add_hook(w->loop, fanout_flush, &w->core) != 0 ||
@@ -246,13 +323,15 @@ setup(struct worker *w)
 		return FAN_EFULL;
 	w->sigterm = evsignal_new(base, SIGTERM, on_signal, w);
 	w->sigint = evsignal_new(base, SIGINT, on_signal, w);
+	w->sighup = evsignal_new(base, SIGHUP, on_sighup, w);
 	w->stopped = event_new(base, -1, 0, on_stopped, w);
 	w->no_hub = event_new(base, -1, 0, on_no_hub, w);
-	if (w->sigterm == NULL || w->sigint == NULL || w->stopped == NULL || w->no_hub == NULL ||
-	    event_add(w->sigterm, NULL) != 0 || event_add(w->sigint, NULL) != 0 ||
+	if (w->sigterm == NULL || w->sigint == NULL || w->sighup == NULL || w->stopped == NULL ||
+	    w->no_hub == NULL || event_add(w->sigterm, NULL) != 0 ||
+	    event_add(w->sigint, NULL) != 0 || event_add(w->sighup, NULL) != 0 ||
 	    event_add(w->no_hub, &no_hub) != 0)
 		return FAN_ENOMEM;
-	return 0;
+	return load_certificates(w);
 }
 
 static void
@@ -265,11 +344,17 @@ teardown(struct worker *w)
 		if (w->uplink != NULL)
 			core_fini(&w->core);
 	}
+	deflater_free(w->core.deflater);
+	inflater_free(w->ws.inflater);
+	clients_fini(&w->clients);
+	tls_context_free(w->net.tls);
 	uplink_free(w->uplink);
 	if (w->sigterm != NULL)
 		event_free(w->sigterm);
 	if (w->sigint != NULL)
 		event_free(w->sigint);
+	if (w->sighup != NULL)
+		event_free(w->sighup);
 	if (w->stopped != NULL)
 		event_free(w->stopped);
 	if (w->no_hub != NULL)

@@ -33,12 +33,13 @@ t_live(void *t, int status)
 }
 
 static void
-t_send_block(void *t, struct block *b, size_t off, size_t n)
+t_send_block(void *t, struct block *b, size_t off, size_t n, struct outq_tag tag)
 {
 	struct peer *p = t;
 
 	cr_assert_leq(off + n, b->len);
 	p->sends++;
+	p->tag = tag;
 	p->bytes += n;
 	if (n < 100)
 		note(p, "", b->data + off, n);
@@ -72,8 +73,13 @@ t_resume(void *t)
 }
 
 static const struct transport opening = { .live = t_live };
-static const struct transport transport = { NULL, t_send_block, t_send, t_close, t_pause,
-	t_resume };
+static const struct transport transport = {
+	.send_block = t_send_block,
+	.send = t_send,
+	.close = t_close,
+	.pause = t_pause,
+	.resume = t_resume,
+};
 
 static int
 encode_with(char mark, struct block **b, const struct publication *p)
@@ -81,6 +87,8 @@ encode_with(char mark, struct block **b, const struct publication *p)
 	uint8_t *out;
 
 	encoded++;
+	if (p->len == 3 && memcmp(p->data, "oom", 3) == 0)
+		return FAN_ENOMEM;
 	cr_assert_eq(block_reserve(b, p->len + 2, &out), 0);
 	out[0] = (uint8_t)mark;
 	if (p->len > 0)
@@ -90,20 +98,26 @@ encode_with(char mark, struct block **b, const struct publication *p)
 	return 0;
 }
 
+static const struct variant variant_a[1], variant_b[1];
+
 static int
-encode_a(struct block **b, const struct publication *p)
+encode_a(const struct variant *v, struct core *core, struct block **b, const struct publication *p)
 {
+	cr_assert_eq(v, variant_a);
+	cr_assert_eq(core, &w.core);
 	return encode_with('a', b, p);
 }
 
 static int
-encode_b(struct block **b, const struct publication *p)
+encode_b(const struct variant *v, struct core *core, struct block **b, const struct publication *p)
 {
+	cr_assert_eq(v, variant_b);
+	cr_assert_eq(core, &w.core);
 	return encode_with('b', b, p);
 }
 
-static const struct variant variant_a = { "a", encode_a };
-static const struct variant variant_b = { "b", encode_b };
+static const struct variant variant_a[] = { { "a", encode_a, 0 } };
+static const struct variant variant_b[] = { { "b", encode_b, 0 } };
 
 static void
 d_message(struct session *s, enum msg_kind kind, const uint8_t *data, size_t n)
@@ -143,7 +157,7 @@ d_refused(struct session *s, int status)
 
 #define DIALECT(v)                                                                                 \
 	{                                                                                          \
-		.variant = &(v), .subscribes = true, .on_message = d_message, .on_live = d_live,   \
+		.variants = (v), .subscribes = true, .on_message = d_message, .on_live = d_live,   \
 		.on_gap = d_gap, .on_refused = d_refused                                           \
 	}
 const struct dialect dialect_a = DIALECT(variant_a);
@@ -155,7 +169,8 @@ session_setup(void)
 	world_open(&w,
 	    "limits.subscriptions=70000\nlimits.link_queue=64KiB\n"
 	    "channels=[{match: \"pub*\", publish: anyone}, "
-	    "{match: \"deny*\", subscribe: nobody}]");
+	    "{match: \"deny*\", subscribe: nobody}, {match: \"old*\", slow: drop-oldest}, "
+	    "{match: \"new*\", slow: latest}, {match: \"kick*\", slow: kick}]");
 }
 
 void

@@ -21,16 +21,17 @@ struct peer {
 	struct session *s;
 	char log[512];
 	size_t bytes, sends;
+	struct outq_tag tag;       /* of the last send */
 	int opened, opened_status; /* calls of live while opening, the last status */
 	bool paused;
 	bool leave_on_live;
 };
 
-/* Their variants write "a" or "b", the data, and ";". */
+/* Their variants write "a" or "b", the data, and ";"; for "oom" there is no memory. */
 extern const struct dialect dialect_a;
 extern const struct dialect dialect_b;
 
-/* The world, with a small link_queue and rules for pub* and deny*. */
+/* The world, with a small link_queue and rules for pub*, deny*, old*, new* and kick*. */
 void session_setup(void);
 void session_teardown(void);
 

@@ -258,6 +258,60 @@ Test(api, pages_of_other_sites)
 	    403, "");
 }
 
+/* Pages that are let in may read every answer, and the others none. */
+Test(api, pages_may_read_the_answers)
+{
+	static const char origin[] = "Origin: http://h\r\n";
+	static const char allowed[] = "Access-Control-Allow-Origin: http://h\r\nVary: Origin\r\n";
+	char fields[256];
+
+	hub_welcome(&w, true);
+	cr_assert_eq(conf_set(w.conf, "api.key=secret-of-16-bytes", stderr), 0);
+	(void)snprintf(fields, sizeof(fields), "%sX-API-Key: secret-of-16-bytes\r\n", origin);
+	request(LISTENER_PUBLIC, "POST /pub/c", fields, "x");
+	answer(IPC_PUBLISHED, hub_expect_on(&w, IPC_PUBLISH, "c").id, 0, 0);
+	cr_assert_eq(client_head(&c, allowed), 200);
+	request(LISTENER_PUBLIC, "POST /pub/", fields, "");
+	cr_assert_eq(client_head(&c, allowed), 400);
+	request(LISTENER_PUBLIC, "DELETE /pub/c", fields, "");
+	cr_assert_eq(client_head(&c, allowed), 405);
+	request(LISTENER_PUBLIC, "POST /pub/c", origin, "");
+	cr_assert_eq(client_head(&c, allowed), 401);
+	request(LISTENER_PUBLIC, "POST /pub/c", "Origin: http://evil\r\n", "");
+	WORLD_UNTIL(&w, client_pull(&c) > 0);
+	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Access-Control", 14));
+	cr_assert_eq(client_response(&c, "another site"), 403);
+	/* What is no business of pages stays unreadable. */
+	request(LISTENER_INTERNAL, "GET /healthz", origin, "");
+	WORLD_UNTIL(&w, client_pull(&c) > 0);
+	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Access-Control", 14));
+	cr_assert_eq(client_response(&c, "ok"), 200);
+}
+
+Test(api, preflights)
+{
+	static const char asks[] = "Access-Control-Request-Method: POST\r\n"
+				   "Access-Control-Request-Headers: x-api-key\r\n";
+	char fields[256];
+
+	(void)snprintf(fields, sizeof(fields), "Origin: http://h\r\n%s", asks);
+	request(LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
+	cr_assert_eq(client_response(&c, "not found"), 404, "there is no /pub without a key");
+	request(LISTENER_INTERNAL, "OPTIONS /pub/c", fields, "");
+	cr_assert_eq(client_response(&c, "another site"), 403, "h is a name");
+	cr_assert_eq(conf_set(w.conf, "api.key=secret-of-16-bytes", stderr), 0);
+	request(LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
+	cr_assert_eq(client_head(&c,
+			 "\r\nAccess-Control-Allow-Origin: http://h\r\nVary: Origin\r\n"
+			 "Access-Control-Allow-Methods: GET, HEAD, POST\r\n"),
+	    204);
+	client_quiet(&c);
+	(void)snprintf(fields, sizeof(fields), "Origin: http://evil\r\n%s", asks);
+	request(LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
+	cr_assert_eq(client_response(&c, "another site"), 403);
+	expect(LISTENER_PUBLIC, "OPTIONS /pub/c", "X-API-Key: secret-of-16-bytes\r\n", 405, "POST");
+}
+
 Test(api, head_and_the_demo)
 {
 	w.conf->demo.enabled = true;

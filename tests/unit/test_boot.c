@@ -24,6 +24,7 @@ sample(void)
 	b.workers = 4;
 	b.master = 4242;
 	memset(b.cookie, 0xa5, sizeof(b.cookie));
+	memset(b.secret, 0x3c, sizeof(b.secret));
 	memcpy(b.hub_name, "\0abcde", 6);
 	b.hub_name_len = 6;
 	b.hub_fd = -1;
@@ -32,6 +33,9 @@ sample(void)
 	for (i = 0; i < b.listeners; i++) {
 		b.listener[i].fd = (int)i + 4;
 		b.listener[i].internal = i % 2;
+		b.listener[i].tls = i % 3 == 0;
+		b.listener[i].proxy = i % 5 == 0;
+		b.listener[i].unix_socket = i % 7 == 0;
 	}
 	b.config = config;
 	b.config_len = strlen(config);
@@ -50,6 +54,7 @@ Test(boot, what_is_written_is_read)
 	cr_assert(got.role == BOOT_WORKER && got.slot == 3 && got.workers == 4);
 	cr_assert(got.master == 4242 && got.hub_fd == -1 && got.ready_fd == 7);
 	cr_assert(memcmp(got.cookie, b.cookie, sizeof(b.cookie)) == 0);
+	cr_assert(memcmp(got.secret, b.secret, sizeof(b.secret)) == 0);
 	cr_assert(got.hub_name_len == 6 && memcmp(got.hub_name, b.hub_name, 6) == 0);
 	cr_assert(got.listeners == b.listeners);
 	cr_assert(memcmp(got.listener, b.listener, sizeof(b.listener)) == 0);

@@ -24,6 +24,9 @@
 #define LARGE ((size_t)2000000)   /* more than any socket pair here takes */
 #define QUEUE_MAX (3 * LARGE)
 
+static const struct outq_tag TAG = { 7, OUTQ_OLDEST };
+static const struct outq_tag KEEP = { 0, OUTQ_KEEP };
+
 /* --- burst alone -------------------------------------------------------------------------- */
 
 static struct told {
@@ -33,11 +36,12 @@ static struct told {
 } told;
 
 static void
-on_done(void *object, struct block *b, size_t off, size_t n, int res)
+on_done(void *object, struct block *b, size_t off, size_t n, struct outq_tag tag, int res)
 {
 	cr_assert_not_null(b);
 	cr_assert_leq(off + n, b->len);
 	cr_assert_lt(told.n, MANY);
+	cr_assert(tag.key == TAG.key && tag.shed == TAG.shed);
 	told.object[told.n] = object;
 	told.res[told.n] = res;
 	told.n++;
@@ -135,7 +139,7 @@ Test(burst, sends_at_the_end_and_in_order)
 
 	for (i = 0; i < 2; i++) {
 		pair(fd[i]);
-		burst_send(u, fd[i][0], &fd[i], b, (size_t)i * 10, 500);
+		burst_send(u, fd[i][0], &fd[i], b, (size_t)i * 10, 500, TAG);
 	}
 	cr_assert_eq(b->refs, 3);
 	cr_assert_eq(told.n, 0);
@@ -162,11 +166,11 @@ Test(burst, flush_leaves_it_open)
 	pair(fd);
 	burst_flush(u);
 	cr_assert_eq(told.n, 0);
-	burst_send(u, fd[0], NULL, b, 0, 10);
+	burst_send(u, fd[0], NULL, b, 0, 10, TAG);
 	burst_flush(u);
 	cr_assert_eq(told.n, 1);
 	cr_assert(burst_is_open(u));
-	burst_send(u, fd[0], NULL, b, 0, 10);
+	burst_send(u, fd[0], NULL, b, 0, 10, TAG);
 	burst_end(u);
 	cr_assert_eq(told.n, 2);
 	burst_end(u);
@@ -182,9 +186,9 @@ Test(burst, partial_and_full_sockets)
 	int fd[2];
 
 	pair(fd);
-	burst_send(u, fd[0], &told, b, 0, LARGE);
+	burst_send(u, fd[0], &told, b, 0, LARGE, TAG);
 	burst_flush(u);
-	burst_send(u, fd[0], &told, b, (size_t)told.res[0], 100);
+	burst_send(u, fd[0], &told, b, (size_t)told.res[0], 100, TAG);
 	burst_end(u);
 	cr_assert_eq(told.n, 2);
 	cr_assert_gt(told.res[0], 0);
@@ -203,7 +207,7 @@ Test(burst, an_error_is_its_own_alone)
 
 	for (i = 0; i < 3; i++) {
 		pair(fd[i]);
-		burst_send(u, fd[i][0], NULL, b, 0, 100);
+		burst_send(u, fd[i][0], NULL, b, 0, 100, TAG);
 	}
 	(void)close(fd[1][1]);
 	burst_end(u);
@@ -224,7 +228,7 @@ send_many(struct burst *u)
 	for (i = 0; i < 8; i++)
 		cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd[i]), 0);
 	for (i = 0; i < MANY; i++)
-		burst_send(u, fd[i % 8][0], &fd[i % 8], b, (size_t)i * 10, 10);
+		burst_send(u, fd[i % 8][0], &fd[i % 8], b, (size_t)i * 10, 10, TAG);
 	cr_assert_eq(told.n, MANY / BURST_RING * BURST_RING);
 	burst_end(u);
 	cr_assert_eq(told.n, MANY);
@@ -266,7 +270,8 @@ Test(burst, a_ring_that_breaks_is_replaced_by_sends)
 
 static struct event_base *base;
 static struct net net;
-static int slows, closes;
+static int slows, closes, drained;
+static uint64_t shed; /* messages */
 static enum conn_reason last_reason;
 
 static void
@@ -292,8 +297,37 @@ on_close(struct conn *c, enum conn_reason reason)
 	last_reason = reason;
 }
 
+#define MESSAGE 1000
+
+static void
+on_shed(struct conn *c, uint32_t key, uint64_t messages)
+{
+	(void)c;
+	cr_assert_eq(key, 3);
+	shed += messages;
+}
+
+static void
+on_drained(struct conn *c)
+{
+	(void)c;
+	drained++;
+}
+
+static size_t
+unit(const uint8_t *p, size_t n)
+{
+	(void)p;
+	return n < MESSAGE ? n : MESSAGE;
+}
+
 static const struct conn_handler handler = {
-	.on_data = ignore_data, .on_slow = on_slow, .on_close = on_close
+	.on_data = ignore_data,
+	.on_slow = on_slow,
+	.on_shed = on_shed,
+	.on_drained = on_drained,
+	.unit = unit,
+	.on_close = on_close,
 };
 
 static void
@@ -361,7 +395,7 @@ Test(burst_conn, what_is_not_taken_is_queued)
 		c[i] = open_conn(&peer[i]);
 	begin();
 	for (i = 0; i < CONNS; i++)
-		conn_write_block(c[i], b, 0, i % 2 == 0 ? LARGE : 100);
+		conn_write_block(c[i], b, 0, i % 2 == 0 ? LARGE : 100, KEEP);
 	cr_assert(conn_is_idle(c[0]));
 	burst_end(net.burst);
 	for (i = 0; i < CONNS; i++) {
@@ -389,8 +423,8 @@ Test(burst_conn, order_within_a_connection)
 	for (i = 0; i < 2; i++) {
 		c = open_conn(&peer);
 		begin();
-		conn_write_block(c, b, 0, first[i]);
-		conn_write_block(c, b, first[i], LARGE - 100 - first[i]);
+		conn_write_block(c, b, 0, first[i], KEEP);
+		conn_write_block(c, b, first[i], LARGE - 100 - first[i], KEEP);
 		conn_write(c, b->data + LARGE - 100, 100);
 		burst_end(net.burst);
 		drain(peer, b);
@@ -411,14 +445,51 @@ Test(burst_conn, a_begun_block_is_not_discarded)
 	while (send(full->fd, b->data, 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
 		;
 	begin();
-	conn_write_block(c, b, 0, LARGE);
-	conn_write_block(full, b, 0, LARGE);
+	conn_write_block(c, b, 0, LARGE, KEEP);
+	conn_write_block(full, b, 0, LARGE, KEEP);
 	conn_discard(c);
 	cr_assert_not(conn_is_idle(c), "a part has left");
 	conn_discard(full);
 	cr_assert(conn_is_idle(full), "nothing has left");
 	burst_end(net.burst);
 	drain(peer, b);
+	block_unref(b);
+}
+
+/* A tag holds also for what a burst could not send: a beginning leaves, and then the end alone. */
+Test(burst_conn, what_may_be_left_out)
+{
+	static const enum outq_shed kind[] = { OUTQ_LATEST, OUTQ_OLDEST };
+	struct block *b = new_block(LARGE);
+	static uint8_t in[LARGE];
+	struct conn *c;
+	size_t i, got, kept;
+	int peer;
+	ssize_t n;
+
+	for (i = 0; i < 2; i++) {
+		shed = 0;
+		drained = 0;
+		c = open_conn(&peer);
+		net.queue_max = 100 * MESSAGE;
+		begin();
+		conn_write_block(c, b, 0, LARGE, (struct outq_tag){ 3, (uint8_t)kind[i] });
+		burst_end(net.burst);
+		cr_assert_not(conn_is_idle(c));
+		cr_assert_gt(shed, 1000);
+		for (got = 0; drained == 0; got += n > 0 ? (size_t)n : 0) {
+			cr_assert_geq(event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE), 0);
+			n = recv(peer, in + got, sizeof(in) - got, MSG_DONTWAIT);
+		}
+		while ((n = recv(peer, in + got, sizeof(in) - got, MSG_DONTWAIT)) > 0)
+			got += (size_t)n;
+		cr_assert_eq(got + shed * MESSAGE, LARGE);
+		kept = kind[i] == OUTQ_LATEST ? MESSAGE : 50 * MESSAGE;
+		cr_assert_gt(got, kept);
+		cr_assert_eq(memcmp(in, b->data, MESSAGE), 0);
+		cr_assert_eq(memcmp(in + got - kept, b->data + LARGE - kept, kept), 0);
+		cr_assert_eq(slows, 0);
+	}
 	block_unref(b);
 }
 
@@ -431,7 +502,7 @@ Test(burst_conn, slowness_is_seen)
 	c = open_conn(&peer);
 	begin();
 	for (i = 0; i < 5; i++)
-		conn_write_block(c, b, 0, LARGE);
+		conn_write_block(c, b, 0, LARGE, KEEP);
 	burst_end(net.burst);
 	cr_assert_gt(slows, 0);
 	block_unref(b);
@@ -445,7 +516,7 @@ Test(burst_conn, a_stall_is_seen)
 
 	c = open_conn(&peer);
 	begin();
-	conn_write_block(c, b, 0, LARGE);
+	conn_write_block(c, b, 0, LARGE, KEEP);
 	burst_end(net.burst);
 	deadlines_run(net.deadlines, clock_ms() + 20000);
 	cr_assert_eq(slows, 1);
@@ -463,11 +534,11 @@ Test(burst_conn, closing_sends_first)
 		c[i] = open_conn(&peer[i]);
 	begin();
 	for (i = 0; i < 3; i++)
-		conn_write_block(c[i], b, 0, 100);
+		conn_write_block(c[i], b, 0, 100, KEEP);
 	conn_close(c[0], CONN_CLOSED_DONE);
 	conn_finish(c[1], CONN_CLOSED_DONE);
-	conn_write_block(c[0], b, 0, 100);
-	conn_write_block(c[1], b, 0, 100);
+	conn_write_block(c[0], b, 0, 100, KEEP);
+	conn_write_block(c[1], b, 0, 100, KEEP);
 	burst_end(net.burst);
 	for (i = 0; i < 3; i++) {
 		cr_assert_eq(take(peer[i], b, 0), 100);
@@ -490,7 +561,7 @@ Test(burst_conn, a_peer_that_is_gone_is_closed)
 	(void)close(peer[1]);
 	begin();
 	for (i = 0; i < 3; i++)
-		conn_write_block(c[i], b, 0, 100);
+		conn_write_block(c[i], b, 0, 100, KEEP);
 	burst_end(net.burst);
 	cr_assert(conn_is_open(c[0]));
 	cr_assert_not(conn_is_open(c[1]));
@@ -520,7 +591,7 @@ Test(burst_conn, without_a_ring)
 	cr_assert_null(net.burst);
 	c = open_conn(&peer);
 	burst_begin(net.burst);
-	conn_write_block(c, b, 0, 100);
+	conn_write_block(c, b, 0, 100, KEEP);
 	cr_assert_eq(take(peer, b, 0), 100);
 	burst_end(net.burst);
 	block_unref(b);

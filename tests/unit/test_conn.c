@@ -2,8 +2,11 @@
  * Unit tests of conn: the output queue, slow clients, closing and finishing, over socket pairs.
  * Deadlines are run at times of the test's choice, each later than the one before.
  */
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <event2/event.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,203 +14,13 @@
 
 #include "common/block.h"
 #include "common/clock.h"
+#include "tests/unit/conn_fixture.h"
 #include "worker/net/conn.h"
 #include "worker/net/poller.h"
 
-#define QUEUE_MAX 100000
-#define FLOOD 2000000 /* more than any socket pair here takes */
-#define FAR 1000000   /* ms beyond every deadline */
+TestSuite(conn, .timeout = 60, .init = conn_setup, .fini = conn_teardown);
 
-static struct event_base *base;
-static struct net net;
-static int freed;
-
-/* What the handler saw, and what it shall do. */
-static struct upper {
-	struct conn *conn;
-	char data[256];
-	size_t len;
-	int eofs, deadlines, slows, stops, closes;
-	enum conn_reason reason;
-	void (*on_data)(struct conn *c);
-	void (*on_slow)(struct conn *c);
-} up;
-
-static void
-on_data(struct conn *c, uint8_t *p, size_t n)
-{
-	cr_assert_eq(up.closes, 0);
-	cr_assert(conn_is_open(c));
-	cr_assert_leq(up.len + n, sizeof(up.data));
-	memcpy(up.data + up.len, p, n);
-	up.len += n;
-	if (up.on_data != NULL)
-		up.on_data(c);
-}
-
-static void
-on_eof(struct conn *c)
-{
-	(void)c;
-	up.eofs++;
-}
-
-static void
-on_deadline(struct conn *c)
-{
-	cr_assert(conn_is_open(c));
-	up.deadlines++;
-}
-
-static void
-on_slow(struct conn *c)
-{
-	cr_assert(conn_is_open(c));
-	up.slows++;
-	if (up.on_slow != NULL)
-		up.on_slow(c);
-}
-
-static void
-on_stop(struct conn *c)
-{
-	(void)c;
-	up.stops++;
-}
-
-static void
-on_close(struct conn *c, enum conn_reason reason)
-{
-	cr_assert_eq(c->up, &up);
-	up.closes++;
-	up.reason = reason;
-}
-
-static const struct conn_handler full = { on_data, on_eof, on_deadline, on_slow, on_stop,
-	on_close };
-static const struct conn_handler plain = {
-	.on_data = on_data, .on_deadline = on_deadline, .on_stop = on_stop, .on_close = on_close
-};
-
-static void
-on_freed(void *arg)
-{
-	(void)arg;
-	freed++;
-}
-
-static void
-pass(void)
-{
-	cr_assert_geq(event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE), 0);
-	net_reap(&net);
-}
-
-static void
-settle(void)
-{
-	int i;
-
-	for (i = 0; i < 10; i++)
-		pass();
-}
-
-static void
-setup(void)
-{
-	base = event_base_new();
-	cr_assert_not_null(base);
-	cr_assert_eq(net_init(&net, base, QUEUE_MAX, 10000, 5000), 0);
-	net.on_freed = on_freed;
-}
-
-static void
-teardown(void)
-{
-	net.on_freed = NULL;
-	net_fini(&net);
-	event_base_free(base);
-}
-
-TestSuite(conn, .timeout = 60, .init = setup, .fini = teardown);
-
-/* Returns the peer's end. */
-static int
-open_conn(const struct conn_handler *h)
-{
-	int fd[2], small = 4096;
-
-	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
-	cr_assert_eq(setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
-	up.conn = conn_new(&net, fd[1], h, &up);
-	cr_assert_not_null(up.conn);
-	conn_start(up.conn);
-	return fd[0];
-}
-
-/* Fills the socket until the queue holds something; returns how many bytes were written. */
-static size_t
-fill(struct conn *c)
-{
-	static const char dots[64000] = { '.' }; /* large ones are taken in part */
-	size_t n = 0;
-
-	while (conn_is_idle(c)) {
-		conn_write(c, dots, sizeof(dots));
-		n += sizeof(dots);
-		cr_assert_lt(n, FLOOD);
-	}
-	return n;
-}
-
-/* Reads and drops exactly n bytes. */
-static void
-skip(int fd, size_t n)
-{
-	char trash[4096];
-
-	while (n > 0) {
-		ssize_t got = recv(fd, trash, n < sizeof(trash) ? n : sizeof(trash), MSG_DONTWAIT);
-
-		if (got > 0)
-			n -= (size_t)got;
-		else
-			pass();
-	}
-}
-
-static void
-expect(int fd, const char *text)
-{
-	char got[256] = { 0 };
-	size_t n = 0, want = strlen(text);
-	int tries = 0;
-
-	while (n < want) {
-		ssize_t r = recv(fd, got + n, want - n, MSG_DONTWAIT);
-
-		if (r > 0)
-			n += (size_t)r;
-		cr_assert_neq(r, 0, "the stream ended");
-		cr_assert_lt(tries++, 1000, "got %s", got);
-		pass();
-	}
-	cr_assert_str_eq(got, text);
-}
-
-static void
-expect_eof(int fd)
-{
-	char c;
-	ssize_t n;
-	int tries = 0;
-
-	while ((n = recv(fd, &c, 1, MSG_DONTWAIT)) < 0) {
-		cr_assert_lt(tries++, 1000);
-		pass();
-	}
-	cr_assert_eq(n, 0);
-}
+static const struct outq_tag KEEP = { 0, OUTQ_KEEP };
 
 static struct block *
 block_of(const char *text)
@@ -246,7 +59,7 @@ Test(conn, queued_bytes_keep_their_order)
 	/* More entries than one sendmsg takes, copies and shared blocks in turn. */
 	for (i = 0; i < 100; i++) {
 		conn_write(up.conn, "(copy)", 6);
-		conn_write_block(up.conn, b, 1, 5);
+		conn_write_block(up.conn, b, 1, 5, KEEP);
 	}
 	cr_assert_gt(b->refs, 1, "queued blocks are shared");
 	skip(fd, n);
@@ -268,9 +81,9 @@ Test(conn, a_copy_behind_a_part_of_a_block_does_not_change_it)
 	struct block *b = block_of("head tail");
 	size_t n = fill(up.conn);
 
-	conn_write_block(up.conn, b, 0, 5);
-	conn_write_block(up.conn, b, 5, 4);
-	conn_write_block(up.conn, b, 0, 4);
+	conn_write_block(up.conn, b, 0, 5, KEEP);
+	conn_write_block(up.conn, b, 5, 4, KEEP);
+	conn_write_block(up.conn, b, 0, 4, KEEP);
 	block_unref(b);
 	conn_write(up.conn, "!", 1);
 	skip(fd, n);
@@ -299,7 +112,7 @@ Test(conn, discard_keeps_what_has_begun)
 	struct block *b = block_of("never");
 	size_t n = fill(up.conn);
 
-	conn_write_block(up.conn, b, 0, 5);
+	conn_write_block(up.conn, b, 0, 5, KEEP);
 	conn_discard(up.conn);
 	cr_assert_eq(b->refs, 1);
 	conn_write(up.conn, "next", 4);
@@ -323,7 +136,7 @@ Test(conn, discard_drops_all_where_nothing_has_begun)
 	/* A socket that is exactly full takes nothing of the next. */
 	while (send(up.conn->fd, ".", 1, MSG_DONTWAIT) == 1)
 		continue;
-	conn_write_block(up.conn, b, 0, 7);
+	conn_write_block(up.conn, b, 0, 7, KEEP);
 	cr_assert_not(conn_is_idle(up.conn));
 	conn_discard(up.conn);
 	cr_assert(conn_is_idle(up.conn));
@@ -598,7 +411,7 @@ Test(conn, closing_with_a_queue_frees_it)
 	struct block *b = block_of("queued");
 
 	fill(up.conn);
-	conn_write_block(up.conn, b, 0, 6);
+	conn_write_block(up.conn, b, 0, 6, KEEP);
 	conn_close(up.conn, CONN_CLOSED_INTERNAL);
 	cr_assert_eq(b->refs, 1);
 	deadlines_run(net.deadlines, clock_ms() + FAR);
@@ -625,4 +438,78 @@ Test(conn, every_reason_has_a_text)
 
 	for (i = 0; i < CONN_REASONS; i++)
 		cr_assert_gt(strlen(conn_reason_text((enum conn_reason)i)), 0);
+}
+
+/* --- the client's address ------------------------------------------------------------------ */
+
+/* Opens up.conn over TCP; returns the peer's end, whose address is *mine. */
+static int
+open_tcp(struct sockaddr_in *mine)
+{
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(a);
+
+	cr_assert_eq(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	cr_assert_eq(listen(listener, 1), 0);
+	cr_assert_eq(getsockname(listener, (struct sockaddr *)&a, &n), 0);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	cr_assert_eq(getsockname(fd, (struct sockaddr *)mine, &n), 0);
+	up.conn = conn_new(&net, accept(listener, NULL, NULL), &full, &up);
+	cr_assert_not_null(up.conn);
+	close(listener);
+	return fd;
+}
+
+Test(conn, a_peer_that_acknowledges_nothing_has_a_limit)
+{
+	struct sockaddr_in mine;
+	unsigned ms = 0;
+	socklen_t n = sizeof(ms);
+	int fd = open_tcp(&mine);
+
+	conn_unacked(up.conn, 33000);
+	cr_assert_eq(getsockopt(up.conn->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &n), 0);
+	cr_assert_eq(ms, 33000);
+	conn_unacked(up.conn, UINT64_MAX);
+	cr_assert_eq(getsockopt(up.conn->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &n), 0);
+	cr_assert_eq(ms, INT_MAX);
+	conn_close(up.conn, CONN_CLOSED_DONE);
+	conn_unacked(up.conn, 1);
+	close(fd);
+}
+
+Test(conn, the_client_is_the_peer)
+{
+	struct sockaddr_in mine;
+	struct sockaddr_storage got;
+	int fd = open_tcp(&mine);
+
+	conn_client(up.conn, &got);
+	cr_assert_eq(memcmp(&got, &mine, sizeof(mine)), 0);
+	conn_close(up.conn, CONN_CLOSED_DONE);
+	conn_client(up.conn, &got);
+	cr_assert_eq(got.ss_family, AF_UNSPEC);
+	close(fd);
+}
+
+Test(conn, the_client_is_whom_a_proxy_named)
+{
+	struct sockaddr_storage six = { .ss_family = AF_INET6 }, four = { .ss_family = AF_INET };
+	struct sockaddr_storage got;
+	int fd = open_conn(&full);
+
+	conn_client(up.conn, &got);
+	cr_assert_eq(got.ss_family, AF_UNIX);
+	cr_assert_eq(
+	    inet_pton(AF_INET6, "2001:db8::7", &((struct sockaddr_in6 *)&six)->sin6_addr), 1);
+	((struct sockaddr_in6 *)&six)->sin6_port = htons(77);
+	cr_assert_eq(conn_set_client(up.conn, &six), 0);
+	conn_client(up.conn, &got);
+	cr_assert_eq(memcmp(&got, &six, sizeof(got)), 0);
+	cr_assert_eq(inet_pton(AF_INET, "192.0.2.1", &((struct sockaddr_in *)&four)->sin_addr), 1);
+	cr_assert_eq(conn_set_client(up.conn, &four), 0);
+	conn_client(up.conn, &got);
+	cr_assert_eq(memcmp(&got, &four, sizeof(got)), 0);
+	close(fd);
 }

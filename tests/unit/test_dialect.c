@@ -344,6 +344,35 @@ Test(dialect, a_large_publication)
 	client_expect_text(&c, want);
 }
 
+/* The object as it is sent to others, compressed as a whole; answers are not compressed. */
+Test(dialect, compressed_publications)
+{
+	char big[301], text[400], want[500];
+
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	teardown();
+	world_open(&w, "deflate.enabled=true");
+	hub_welcome(&w, true);
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_handshake_offering(&c, "/ws", "fanfare.json", "permessage-deflate");
+	cr_assert_eq(client_head(&c, "Extensions: permessage-deflate; "), 101);
+	subscribe("a");
+	(void)snprintf(text, sizeof(text), "{\"x\":\"%s\"}", big);
+	(void)snprintf(want, sizeof(want), "{\"channel\":\"a\",\"data\":{\"x\":\"%s\"}}", big);
+	hub_message(&w, "a", MSG_TEXT, text);
+	client_expect_deflated(&c, WS_OP_TEXT, want, strlen(want));
+	(void)snprintf(want, sizeof(want), "{\"channel\":\"a\",\"data\":\"%s\"}", big);
+	hub_message(&w, "a", MSG_TEXT, big);
+	client_expect_deflated(&c, WS_OP_TEXT, want, strlen(want));
+	hub_message(&w, "a", MSG_TEXT, "1");
+	client_expect_text(&c, "{\"channel\":\"a\",\"data\":1}");
+	/* {"unsubscribe":"a"} in a stored block. */
+	client_frame(&c, FRAME_RSV1 | FRAME_FIN | WS_OP_TEXT,
+	    "\x00\x13\x00\xec\xff{\"unsubscribe\":\"a\"}", 25);
+	client_expect_text(&c, "{\"unsubscribed\":\"a\"}");
+}
+
 Test(dialect, gaps_are_told)
 {
 	hub_welcome(&w, true);

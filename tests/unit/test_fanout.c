@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/block.h"
+#include "common/conf.h"
 #include "tests/unit/session_fixture.h"
 #include "worker/core/fanout.h"
 
@@ -322,6 +323,38 @@ Test(fanout, several_channels_on_one_session)
 	session_free(p.s);
 }
 
+/* What may become of a message that has to wait is as the channel's rule says, or limits.slow. */
+Test(fanout, the_rule_says_what_may_be_left_out)
+{
+	static const struct {
+		const char *channel;
+		int slow;
+		enum outq_shed shed;
+	} t[] = {
+		{ "c1", CONF_SLOW_KICK, OUTQ_KEEP },
+		{ "c2", CONF_SLOW_DROP_OLDEST, OUTQ_OLDEST },
+		{ "c3", CONF_SLOW_LATEST, OUTQ_LATEST },
+		{ "old", CONF_SLOW_KICK, OUTQ_OLDEST },
+		{ "new", CONF_SLOW_KICK, OUTQ_LATEST },
+		{ "kick", CONF_SLOW_LATEST, OUTQ_KEEP },
+	};
+	struct peer p;
+	size_t i;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		w.conf->limits.slow = t[i].slow;
+		peer_join_live(&p, t[i].channel);
+		hub_message(&w, t[i].channel, MSG_TEXT, "m");
+		WORLD_UNTIL(&w, p.sends == i + 1);
+		cr_assert_eq(p.tag.shed, t[i].shed, "%s", t[i].channel);
+		cr_assert_eq(p.tag.key,
+		    channel_find(&w.core.channels, t[i].channel, strlen(t[i].channel))->id);
+	}
+	session_free(p.s);
+}
+
 Test(fanout, subscribers_are_counted)
 {
 	struct ipc_msg ask = { .type = IPC_COUNT, .id = 7, .channel = "c", .channel_len = 1 };
@@ -363,6 +396,54 @@ Test(fanout, a_gap_is_told_behind_what_came_before_it)
 	EXPECT_LOG(&q, "!d,");
 	session_free(p.s);
 	session_free(q.s);
+}
+
+Test(fanout, without_memory_the_gap_is_told_behind_what_came_before_it)
+{
+	struct peer p, q;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_start(&q, &dialect_b);
+	peer_join_live(&p, "c");
+	cr_assert_eq(peer_subscribe(&q, "c"), 0);
+	arrive("c", "1");
+	arrive("c", "oom");
+	arrive("c", "2");
+	EXPECT_LOG(&p, "a1;,!c,a2;,");
+	EXPECT_LOG(&q, "b1;,!c,b2;,");
+	arrive("c", "oom");
+	EXPECT_LOG(&p, "a1;,!c,a2;,!c,");
+	session_free(p.s);
+	session_free(q.s);
+}
+
+/* Nobody stays deaf on a channel that the hub, once it is back, cannot subscribe. */
+Test(fanout, a_channel_that_is_refused_after_the_hub_was_lost)
+{
+	struct peer p, q, r;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_start(&q, &dialect_b);
+	peer_join_live(&p, "c");
+	cr_assert_eq(peer_subscribe(&q, "c"), 0);
+	hub_cut(&w);
+	hub_welcome(&w, true);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "c");
+	hub_subscribed(&w, "c", FAN_ENOMEM);
+	EXPECT_LOG(&p, "closed,");
+	EXPECT_LOG(&q, "closed,");
+	/* While they take their leave, another comes, and the hub is asked anew. */
+	peer_start(&r, &dialect_a);
+	cr_assert_eq(peer_subscribe(&r, "c"), FAN_EAGAIN);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "c");
+	session_free(p.s);
+	session_free(q.s);
+	hub_subscribed(&w, "c", 0);
+	hub_message(&w, "c", MSG_TEXT, "m");
+	EXPECT_LOG(&r, "+c,am;,");
+	session_free(r.s);
 }
 
 Test(fanout, the_hub_is_lost_and_back)

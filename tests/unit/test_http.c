@@ -96,6 +96,14 @@ begin(struct http *h, const struct http_request *req)
 		http_wait(h);
 	} else if (http_slice_is(req->path, "/leave")) {
 		leave(h);
+	} else if (http_slice_is(req->path, "/fields")) {
+		cr_assert_eq(http_add_fields(h, "X-Field: 1\r\n"), 0);
+		http_want_body(h, echo);
+	} else if (http_slice_is(req->path, "/empty")) {
+		http_respond(h, 204, NULL, "", NULL, 0);
+	} else if (http_slice_is(req->path, "/stream")) {
+		if (http_stream(h, "text/plain", "X-Extra: 1\r\n", "begin,", 6))
+			leave(h);
 	} else if (http_slice_is(req->path, "/fail")) {
 		http_fail(h, 403, "", "no");
 	} else {
@@ -311,8 +319,54 @@ Test(http, expect_continue)
 	client_text(&c,
 	    "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
 	    "Expect: 100-continue\r\n\r\n");
-	cr_assert_eq(client_response(&c, "/x"), 200);
+	cr_assert_eq(client_head(&c, "Connection: close\r\n"), 200);
+	client_expect(&c, "/x", 2);
 	client_expect_eof(&c);
+}
+
+/* An early answer says that the connection ends, where nobody will look for the body's end. */
+Test(http, an_answer_before_a_heavy_body_says_close)
+{
+	static const char *const fields[] = { "Content-Length: 1001\r\n",
+		"Transfer-Encoding: chunked\r\n", "Content-Length: 1\r\nExpect: 100-continue\r\n" };
+	size_t i;
+
+	for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		open_with("POST /x HTTP/1.1\r\nHost: h\r\n");
+		client_text(&c, fields[i]);
+		client_text(&c, "\r\n" GET("/never"));
+		cr_assert_eq(client_head(&c, "Connection: close\r\n"), 200, "%s", fields[i]);
+		client_expect(&c, "/x", 2);
+		client_expect_eof(&c);
+		client_close(&c);
+	}
+	cr_assert_eq(ep.begun, 3);
+	/* Expect without a body to come is no reason. */
+	open_with("GET /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n");
+	cr_assert_eq(client_response(&c, "/x"), 200);
+	client_quiet(&c);
+}
+
+Test(http, a_204_has_no_length)
+{
+	open_with(GET("/empty") GET("/b"));
+	WORLD_UNTIL(&w, client_pull(&c) > 0);
+	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Content-Length: 0", 17));
+	cr_assert_eq(client_head(&c, "204 No Content\r\n"), 204);
+	cr_assert_eq(client_response(&c, "/b"), 200);
+}
+
+/* Field lines that were added are in whatever answers the request, and not in the next answer. */
+Test(http, added_fields)
+{
+	open_with("POST /fields HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok" GET("/b"));
+	cr_assert_eq(client_head(&c, "\r\nX-Field: 1\r\n"), 200);
+	client_expect(&c, "ok", 2);
+	WORLD_UNTIL(&w, client_pull(&c) > 0);
+	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "X-Field", 7));
+	cr_assert_eq(client_response(&c, "/b"), 200);
+	client_text(&c, "POST /fields HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n");
+	cr_assert_eq(client_head(&c, "\r\nX-Field: 1\r\n"), 413);
 }
 
 Test(http, a_body_nobody_wants_is_read_past)
@@ -498,6 +552,20 @@ Test(http, leaving_takes_what_came_behind)
 	cr_assert_str_eq(ep.rest, "behind");
 	client_text(&c, "+more");
 	WORLD_UNTIL(&w, strcmp(ep.rest, "behind+more") == 0);
+}
+
+Test(http, leaving_with_a_stream)
+{
+	open_with(GET("/stream"));
+	WORLD_UNTIL(&w, client_pull(&c) > 0);
+	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Content-Length", 14));
+	cr_assert_eq(client_head(&c, "X-Extra: 1\r\nConnection: close\r\n"), 200);
+	client_expect(&c, "begin,left", 10);
+	client_close(&c);
+	open_with("HEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n" GET("/never"));
+	cr_assert_eq(client_head(&c, "X-Extra: 1\r\nConnection: close\r\n"), 200);
+	client_expect_eof(&c);
+	cr_assert_eq(ep.begun, 2);
 }
 
 Test(http, leaving_after_other_requests_and_in_pieces)

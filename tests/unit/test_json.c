@@ -472,3 +472,36 @@ Test(json, base64_written)
 	cr_assert_eq(json_append_base64(&b, "", SIZE_MAX - 1), FAN_ETOOBIG);
 	buf_fini(&b);
 }
+
+/* --- without memory ----------------------------------------------------------------------- */
+
+static int allocations_left;
+
+static void *
+failing_malloc(size_t n)
+{
+	return allocations_left-- == 0 ? NULL : malloc(n);
+}
+
+/* What is valid is never called malformed, whichever of jansson's allocations fails. */
+Test(json, every_allocation_may_fail)
+{
+	static const char text[] = "{\"publish\":\"c\\u00e9\",\"data\":[1,2.5,\"x\",{\"a\":null}]}";
+	const char *why;
+	json_t *value;
+	int i, err;
+
+	json_set_alloc_funcs(failing_malloc, free);
+	for (i = 0;; i++) {
+		allocations_left = i;
+		err = json_parse(text, sizeof(text) - 1, JSON_DEPTH_MAX, &value, &why);
+		if (err == 0)
+			break;
+		cr_assert_eq(err, FAN_ENOMEM, "allocation %d: %s", i, why);
+		cr_assert_str_eq(why, "out of memory");
+		cr_assert_null(value);
+	}
+	cr_assert_gt(i, 10);
+	json_decref(value);
+	json_set_alloc_funcs(malloc, free);
+}

@@ -5,8 +5,13 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int pipe_fd;
@@ -17,6 +22,7 @@ setup(void)
 {
 	int fds[2];
 
+	(void)alarm(30); /* for a log that waits */
 	cr_assert_eq(pipe(fds), 0);
 	saved_stderr = dup(STDERR_FILENO);
 	cr_assert_geq(saved_stderr, 0);
@@ -160,4 +166,161 @@ Test(log, gate)
 	cr_assert_eq(g.passed, 1);
 	p = logged();
 	cr_assert_not_null(strstr(p, " warn worker 0: suppressed=97"), "%s", p);
+}
+
+/* --- a log that takes nothing ------------------------------------------------------------- */
+
+#define LINES 2000 /* more than fit in a pipe or a socket */
+
+static void
+flood(void)
+{
+	int i;
+
+	for (i = 0; i < LINES; i++)
+		log_info("line=%d %0200d", i, 0);
+}
+
+/* Reads what is there.  Returns the number of lines, each of which is whole. */
+static int
+drain(int fd)
+{
+	static char text[1 << 20];
+	size_t n = 0, size = 0;
+	int lines = 0;
+	ssize_t got;
+	char *p;
+
+	cr_assert_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	while ((got = read(fd, text + size, sizeof(text) - 1 - size)) > 0)
+		size += (size_t)got;
+	for (p = text; p < text + size; p += n, lines++) {
+		n = strcspn(p, "\n") + 1;
+		if (n > 250) /* one that is cut is shorter, and only a socket cuts */
+			cr_assert_eq(strncmp(p + n - 201, "0000", 4), 0);
+	}
+	return lines;
+}
+
+/* The flood has lost what was not written, and the next line says so. */
+static void
+expect_count(int fd, int written)
+{
+	char text[2048], want[64];
+	ssize_t n;
+
+	log_info("afterwards");
+	n = read(fd, text, sizeof(text) - 1);
+	cr_assert_gt(n, 0);
+	text[n] = '\0';
+	(void)snprintf(want, sizeof(want), "log: lost=%d lines", LINES - written);
+	cr_assert_not_null(strstr(text, want), "%s: %s", want, text);
+	cr_assert_not_null(strstr(text, "info worker 0: afterwards\n"));
+	/* Said once. */
+	log_info("and then");
+	n = read(fd, text, sizeof(text) - 1);
+	cr_assert_gt(n, 0);
+	text[n] = '\0';
+	cr_assert_null(strstr(text, "lost="));
+}
+
+Test(log, a_full_pipe_is_not_waited_for)
+{
+	int written;
+
+	flood();
+	written = drain(pipe_fd);
+	cr_assert(written > 0 && written < LINES);
+	expect_count(pipe_fd, written);
+}
+
+Test(log, a_pipe_that_cannot_be_opened_again_is_not_waited_for)
+{
+	struct rlimit old, none = { 3, 0 };
+	int written, fds[2];
+
+	/* A new pipe, which blocks as yet. */
+	cr_assert_eq(pipe(fds), 0);
+	cr_assert_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none.rlim_max = old.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	log_init("worker 0", LOG_LEVEL_DEBUG);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+	cr_assert_eq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
+	flood();
+	written = drain(fds[0]);
+	cr_assert(written > 0 && written < LINES);
+	expect_count(fds[0], written);
+}
+
+Test(log, a_full_socket_is_not_waited_for)
+{
+	int written, fds[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	cr_assert_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	log_init("worker 0", LOG_LEVEL_DEBUG);
+	flood();
+	written = drain(fds[0]);
+	cr_assert(written > 0 && written < LINES);
+	expect_count(fds[0], written);
+}
+
+/* A shell that has the same terminal must not find it changed. */
+Test(log, others_who_have_the_pipe_still_block)
+{
+	int fds[2];
+
+	cr_assert_eq(pipe(fds), 0);
+	cr_assert_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	log_init("worker 0", LOG_LEVEL_DEBUG);
+	cr_assert_neq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
+	cr_assert_eq(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0);
+}
+
+Test(log, a_full_disk_loses_lines_and_they_are_counted)
+{
+	int pipe_end = dup(STDERR_FILENO);
+	int full = open("/dev/full", O_WRONLY);
+	const char *p;
+
+	cr_assert_eq(dup2(full, STDERR_FILENO), STDERR_FILENO);
+	log_info("1");
+	log_info("2");
+	cr_assert_eq(dup2(pipe_end, STDERR_FILENO), STDERR_FILENO);
+	cr_assert_eq(close(pipe_end), 0);
+	log_info("3");
+	p = logged();
+	cr_assert_null(strstr(p, ": 2\n"));
+	cr_assert_not_null(strstr(p, " error worker 0: log: lost=2 lines"), "%s", p);
+	cr_assert_not_null(strstr(p, ": 3\n"));
+}
+
+/* The disk was full in the middle of a line: the next one has its own. */
+Test(log, a_line_after_a_torn_one_stands_alone)
+{
+	char name[] = "/tmp/test-log-XXXXXX";
+	struct rlimit old, little;
+	int fd = mkstemp(name);
+	char text[1024];
+	ssize_t n;
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(unlink(name), 0);
+	cr_assert_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	log_init("worker 0", LOG_LEVEL_DEBUG);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+	little = (struct rlimit){ 20, old.rlim_max };
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &little), 0);
+	log_info("first");
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+	log_info("second");
+	n = pread(fd, text, sizeof(text) - 1, 0);
+	cr_assert_gt(n, 20);
+	text[n] = '\0';
+	cr_assert_eq(text[20], '\n', "%s", text);
+	cr_assert_not_null(strstr(text, "lost=1 lines"), "%s", text);
+	cr_assert_not_null(strstr(text, ": second\n"), "%s", text);
 }

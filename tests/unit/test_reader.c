@@ -18,8 +18,10 @@
 #define STREAM_MAX 4096
 
 static const uint8_t key[4] = { 0x12, 0x00, 0xfe, 0x81 };
-static const struct ws_reader_limits server = { 1000, 8, true };
-static const struct ws_reader_limits client = { 1000, 8, false };
+static const struct ws_reader_limits server = { 1000, 8, true, 0 };
+static const struct ws_reader_limits client = { 1000, 8, false, 0 };
+/* The readers of these take compressed messages. */
+static const struct ws_reader_limits deflating = { 1000, 8, true, 1200 };
 
 struct stream {
 	uint8_t bytes[STREAM_MAX];
@@ -52,7 +54,8 @@ note(struct script *out, const struct ws_event *ev)
 	size_t i;
 	int len;
 
-	len = snprintf(out->text + out->n, sizeof(out->text) - out->n, "%s", names[ev->type]);
+	len = snprintf(out->text + out->n, sizeof(out->text) - out->n, "%s%s",
+	    ev->compressed ? "deflated " : "", names[ev->type]);
 	out->n += (size_t)len;
 	if (ev->type == WS_EVENT_CLOSE)
 		out->n += (size_t)sprintf(out->text + out->n, " %d", ev->code);
@@ -79,6 +82,7 @@ feed(struct ws_reader *r, const struct ws_reader_limits *limits, const struct gu
 
 	for (;;) {
 		memset(&ev, 0, sizeof(ev));
+		ev.compressed = true;
 		err = ws_reader_next(r, limits, &p, &n, &ev);
 		if (err != 0)
 			break;
@@ -108,6 +112,7 @@ run(const struct stream *s, const struct ws_reader_limits *limits, const struct 
 	out->n = 0;
 	out->text[0] = '\0';
 	ws_reader_init(&r);
+	r.deflate = limits->compressed > 0;
 	while (from < s->n && err == FAN_EAGAIN) {
 		size_t to = s->n;
 
@@ -355,61 +360,117 @@ static const struct bad bad_streams[] = {
 };
 
 /* Refused at the byte that shows it, no earlier and no later, however the stream is cut. */
-Test(reader, rules_broken)
+static void
+check_bad(const struct bad *b, const struct ws_reader_limits *limits)
 {
 	struct guard g = guard_new(64);
-	size_t row, n;
+	const size_t no_cuts[2] = { 0, 0 };
+	struct stream s = { .n = b->n };
+	struct script out;
+	char want[128];
+	size_t n;
 
-	for (row = 0; row < COUNT(bad_streams); row++) {
-		const struct bad *b = &bad_streams[row];
-		const struct ws_reader_limits *limits = b->masked ? &server : &client;
-		const size_t no_cuts[2] = { 0, 0 };
-		struct stream s = { .n = b->n };
-		struct script out;
-		char want[128];
-
-		memcpy(s.bytes, b->bytes, b->n);
-		(void)snprintf(want, sizeof(want), "%sfail %d %d", b->before, b->err, b->code);
-		check_stream(&s, limits, want);
-		for (n = 0; n < b->at; n++) {
-			s.n = n;
-			run(&s, limits, &g, no_cuts, 1, &out);
-			cr_assert_null(strstr(out.text, "fail"), "%s: %zu bytes", b->name, n);
-		}
-		s.n = b->at;
+	memcpy(s.bytes, b->bytes, b->n);
+	(void)snprintf(want, sizeof(want), "%sfail %d %d", b->before, b->err, b->code);
+	check_stream(&s, limits, want);
+	for (n = 0; n < b->at; n++) {
+		s.n = n;
 		run(&s, limits, &g, no_cuts, 1, &out);
-		cr_assert_str_eq(out.text, want, "%s", b->name);
+		cr_assert_null(strstr(out.text, "fail"), "%s: %zu bytes", b->name, n);
 	}
+	s.n = b->at;
+	run(&s, limits, &g, no_cuts, 1, &out);
+	cr_assert_str_eq(out.text, want, "%s", b->name);
 	guard_free(&g);
 }
 
-/* FIN, the reserved bits, opcode and mask in every combination, outside and inside of a message. */
+Test(reader, rules_broken)
+{
+	size_t i;
+
+	for (i = 0; i < COUNT(bad_streams); i++)
+		check_bad(&bad_streams[i], bad_streams[i].masked ? &server : &client);
+}
+
+Test(reader, rules_of_compressed_messages_broken)
+{
+	static const struct bad bad[] = {
+		{ "RSV2", BYTES("\xe1\x80" MASK), 1, "", FAN_EPROTO, 1002, true },
+		{ "RSV3", BYTES("\xd2\x80" MASK), 1, "", FAN_EPROTO, 1002, true },
+		{ "RSV1 on a continuation", BYTES("\x41\x81" MASK "a\xc0\x80" MASK), 8, "",
+		    FAN_EPROTO, 1002, true },
+		{ "RSV1 on the continuation of a plain message",
+		    BYTES("\x01\x81" MASK "a\x40\x80" MASK), 8, "", FAN_EPROTO, 1002, true },
+		{ "RSV1 on ping", BYTES("\xc9\x80" MASK), 1, "", FAN_EPROTO, 1002, true },
+		{ "RSV1 on close", BYTES("\xc8\x80" MASK), 1, "", FAN_EPROTO, 1002, true },
+		{ "limit+1", BYTES("\xc1\xfe\x04\xb1" MASK), 8, "", FAN_ETOOBIG, 1009, true },
+		{ "limit+1 in two frames", BYTES("\x41\x81" MASK "a\x80\xfe\x04\xb0" MASK), 15, "",
+		    FAN_ETOOBIG, 1009, true },
+		{ "limit+1 of a plain message", BYTES("\x81\xfe\x03\xe9" MASK), 8, "", FAN_ETOOBIG,
+		    1009, true },
+		{ "UTF-8 of a plain message", BYTES("\x81\x81" MASK "\xff"), 7, "", FAN_EINVAL,
+		    1007, true },
+	};
+	size_t i;
+
+	for (i = 0; i < COUNT(bad); i++)
+		check_bad(&bad[i], &deflating);
+}
+
+/* As they came: no UTF-8 is asked of them, and what follows is judged by its own first frame. */
+Test(reader, compressed_messages)
+{
+	struct stream s = { .n = 0 };
+	char payload[1201], want[2600];
+
+	memset(payload, 'c', 1200);
+	payload[1200] = '\0';
+	add_frame(&s, FIN | FRAME_RSV1 | WS_OP_TEXT, "\xff\xfe", 2, true);
+	add_frame(&s, FIN | WS_OP_TEXT, "plain", 5, true);
+	add_frame(&s, FRAME_RSV1 | WS_OP_TEXT, "\xff", 1, true);
+	add_frame(&s, FIN | WS_OP_PING, "", 0, true);
+	add_frame(&s, WS_OP_CONTINUATION, "", 0, true);
+	add_frame(&s, FIN | WS_OP_CONTINUATION, "\xc3", 1, true);
+	add_frame(&s, WS_OP_BINARY, "p", 1, true);
+	add_frame(&s, FIN | WS_OP_CONTINUATION, "q", 1, true);
+	add_frame(&s, FIN | FRAME_RSV1 | WS_OP_BINARY, "", 0, true);
+	add_frame(&s, FIN | FRAME_RSV1 | WS_OP_BINARY, payload, 1200, true);
+	add_frame(&s, FRAME_RSV1 | WS_OP_BINARY, payload, 600, true);
+	add_frame(&s, FIN | WS_OP_CONTINUATION, payload, 600, true);
+	(void)snprintf(want, sizeof(want),
+	    "deflated text(\\ff\\fe) text(plain) ping() deflated text(\\ff\\c3) "
+	    "binary(pq) deflated binary() deflated binary(%s) deflated binary(%s) ",
+	    payload, payload);
+	check_stream(&s, &deflating, want);
+}
+
+/*
+ * FIN, the reserved bits, opcode and mask in every combination, outside and inside of a message, with
+ * and without compression.
+ */
 Test(reader, every_first_byte)
 {
 	struct guard g = guard_new(64);
 	const size_t no_cuts[2] = { 0, 0 };
-	unsigned int bits, inside, masked;
+	unsigned int i;
 
-	for (bits = 0; bits < 256; bits++) {
-		for (inside = 0; inside < 2; inside++) {
-			for (masked = 0; masked < 2; masked++) {
-				unsigned int op = bits & 15;
-				bool data = op < 3, control = op >= 8 && op <= 10;
-				bool good = (bits & FRAME_RSV) == 0 && masked &&
-				    (control ? (bits & FIN) != 0
-					     : data && (op == 0) == (inside != 0));
-				struct stream s = { .n = 0 };
-				struct script out;
+	for (i = 0; i < 256 * 8; i++) {
+		unsigned int bits = i >> 3, op = bits & 15;
+		bool inside = (i & 1) != 0, masked = (i & 2) != 0, deflate = (i & 4) != 0;
+		bool data = op < 3, control = op >= 8 && op <= 10;
+		unsigned int reserved = deflate && (op == 1 || op == 2) ? 0x30 : FRAME_RSV;
+		bool good = (bits & reserved) == 0 && masked &&
+		    (control ? (bits & FIN) != 0 : data && (op == 0) == inside);
+		struct stream s = { .n = 0 };
+		struct script out;
 
-				if (inside)
-					add_frame(&s, WS_OP_TEXT, "a", 1, true);
-				add_frame(&s, (uint8_t)bits, NULL, 0, masked);
-				run(&s, &server, &g, no_cuts, 1, &out);
-				cr_assert_eq(strstr(out.text, "fail") == NULL, good,
-				    "bits %02x, inside %u, masked %u: %s", bits, inside, masked,
-				    out.text);
-			}
-		}
+		if (inside)
+			add_frame(&s, WS_OP_TEXT, "a", 1, true);
+		add_frame(&s, (uint8_t)bits, NULL, 0, masked);
+		run(&s, deflate ? &deflating : &server, &g, no_cuts, 1, &out);
+		cr_assert_eq(strstr(out.text, "fail") == NULL, good,
+		    "bits %02x, inside %d, masked %d, deflate %d: %s", bits, inside, masked,
+		    deflate, out.text);
 	}
 	guard_free(&g);
 }
@@ -463,7 +524,9 @@ Test(reader, one_fragment_too_many)
 /* A million empty continuations end at the cap, and cost no memory on the way there. */
 Test(reader, million_empty_continuations)
 {
-	const struct ws_reader_limits limits = { 65536, 1024, true };
+	const struct ws_reader_limits limits = {
+		.message = 65536, .fragments = 1024, .masked = true
+	};
 	struct stream s = { .n = 0 };
 	struct ws_reader r;
 	struct ws_event ev;
@@ -520,7 +583,9 @@ Test(reader, whole_message_is_lent_in_place)
 /* A head comes alone and its payload in the next read: still no copy, and nothing taken before. */
 Test(reader, announced_length_takes_no_memory)
 {
-	const struct ws_reader_limits limits = { SIZE_MAX, 8, true };
+	const struct ws_reader_limits limits = {
+		.message = SIZE_MAX, .fragments = 8, .masked = true
+	};
 	struct stream s = { .n = 0 };
 	struct ws_reader r;
 	struct ws_event ev;
@@ -613,7 +678,7 @@ Test(reader, in_message)
 /* The limit is lowered while a message is under assembly. */
 Test(reader, limit_lowered_inside_a_message)
 {
-	struct ws_reader_limits limits = { 100, 8, true };
+	struct ws_reader_limits limits = { .message = 100, .fragments = 8, .masked = true };
 	struct stream s = { .n = 0 };
 	struct ws_reader r;
 	struct ws_event ev;
@@ -651,7 +716,9 @@ Test(reader, limit_lowered_inside_a_message)
 Test(reader, sixteen_mebibytes)
 {
 	const size_t size = (size_t)16 << 20, step = 65536;
-	const struct ws_reader_limits limits = { (size_t)16 << 20, 8, true };
+	const struct ws_reader_limits limits = {
+		.message = (size_t)16 << 20, .fragments = 8, .masked = true
+	};
 	uint8_t *bytes = malloc(FRAME_HEAD_MAX + size), *p = bytes;
 	size_t head, total, i;
 	struct ws_reader r;

@@ -95,6 +95,74 @@ Test(session, an_opening_session_is_freed_while_it_waits)
 	cr_assert_eq(p.opened, 0);
 }
 
+/* --- what a slow client misses ------------------------------------------------------------ */
+
+static uint32_t
+id_of(const char *channel)
+{
+	return channel_find(&w.core.channels, channel, strlen(channel))->id;
+}
+
+Test(session, the_client_hears_what_it_missed_once_it_has_caught_up)
+{
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_join_live(&p, "c");
+	peer_join_live(&p, "d");
+	peer_join_live(&p, "e");
+	session_drained(p.s);
+	EXPECT_LOG(&p, "");
+	session_shed(p.s, id_of("c"), 2);
+	session_shed(p.s, id_of("e"), 1);
+	session_shed(p.s, id_of("c"), 4);
+	EXPECT_LOG(&p, "");
+	session_drained(p.s);
+	EXPECT_LOG(&p, "!e,!c,");
+	session_drained(p.s);
+	EXPECT_LOG(&p, "!e,!c,");
+	cr_assert_eq(w.core.shed_messages, 7);
+	session_free(p.s);
+}
+
+Test(session, what_was_missed_of_a_channel_that_was_left)
+{
+	struct peer p;
+	uint32_t id;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_join_live(&p, "c");
+	id = id_of("c");
+	session_shed(p.s, id, 1);
+	peer_unsubscribe(&p, "c");
+	session_shed(p.s, id, 1);
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, "c");
+	/* Subscribed anew it is another channel, of which nothing is missing. */
+	peer_join_live(&p, "c");
+	cr_assert_neq(id_of("c"), id);
+	session_drained(p.s);
+	EXPECT_LOG(&p, "");
+	session_free(p.s);
+}
+
+Test(session, a_dialect_without_a_word_for_it)
+{
+	struct dialect mute = dialect_a;
+	struct peer p;
+
+	mute.on_gap = NULL;
+	hub_welcome(&w, true);
+	peer_start(&p, &mute);
+	peer_join_live(&p, "c");
+	session_shed(p.s, id_of("c"), 1);
+	session_drained(p.s);
+	EXPECT_LOG(&p, "");
+	cr_assert_not(session_find(p.s, "c", 1)->missed);
+	session_free(p.s);
+}
+
 /* --- publishing --------------------------------------------------------------------------- */
 
 static int

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/sock.h"
@@ -70,14 +71,42 @@ Test(sock, addresses_that_are_refused)
 
 Test(sock, an_address_of_another_family_has_a_text)
 {
-	struct sockaddr sa = { .sa_family = AF_UNIX };
+	struct sockaddr sa = { .sa_family = AF_UNSPEC };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	struct sock_addr a;
 	char out[SOCK_ADDR_TEXT];
 
 	cr_assert_str_eq(sock_addr_text(&sa, out), "?");
+	cr_assert_str_eq(sock_addr_text((const struct sockaddr *)&un, out), "unix");
+	memset(un.sun_path, 'x', sizeof(un.sun_path) - 1);
+	un.sun_path[0] = '/';
+	sock_addr_text((const struct sockaddr *)&un, out);
+	cr_assert(strncmp(out, "unix:/xxx", 9) == 0 && strlen(out) == 5 + sizeof(un.sun_path) - 1);
 	memset(&a, 0, sizeof(a));
 	a.ss.ss_family = AF_UNIX;
 	cr_assert(!sock_addr_is_loopback(&a));
+}
+
+Test(sock, mapped_addresses)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+		{ "[::ffff:192.0.2.1]:80", "192.0.2.1:80" },
+		{ "[::192.0.2.1]:80", "[::192.0.2.1]:80" },
+		{ "[2001:db8::1]:80", "[2001:db8::1]:80" },
+		{ "192.0.2.1:80", "192.0.2.1:80" },
+	};
+	char out[SOCK_ADDR_TEXT];
+	struct sock_addr a;
+	const char *why;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cr_assert_eq(sock_addr_parse(cases[i].in, &a, &why), 0);
+		sock_addr_unmap(&a.ss);
+		cr_assert_str_eq(text_of(&a, out), cases[i].out);
+	}
 }
 
 static struct sock_addr

@@ -364,6 +364,159 @@ Test(upgrade, closing_handshake_through_all_layers)
 	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a");
 }
 
+/* --- compression -------------------------------------------------------------------------- */
+
+#define PMD "permessage-deflate"
+#define TAKEN "; server_no_context_takeover; client_no_context_takeover"
+
+/* Another world, in which messages are compressed. */
+static void
+deflate_world(const char *settings)
+{
+	teardown();
+	world_open(&w, settings);
+	hub_welcome(&w, true);
+}
+
+/* Opens d to the channel with an offer; field: what the 101 must contain. */
+static void
+open_offering(struct client *d, const char *channel, const char *offer, const char *field)
+{
+	char target[64];
+
+	(void)snprintf(target, sizeof(target), "/ws/%s", channel);
+	client_open(&w, d, LISTENER_PUBLIC);
+	client_handshake_offering(d, target, NULL, offer);
+	WORLD_UNTIL(&w, channel_find(&w.core.channels, channel, strlen(channel)) != NULL);
+	hub_subscribed(&w, channel, 0);
+	cr_assert_eq(client_head(d, field), 101);
+}
+
+static void
+expect_no_extension(const char *offer, const char *protocol)
+{
+	hub_welcome(&w, true);
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_handshake_offering(&c, "/ws/a", protocol, offer);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
+	hub_subscribed(&w, "a", 0);
+	WORLD_UNTIL(&w, client_pull(&c) > 0);
+	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Extensions", 10));
+	cr_assert_eq(client_head(&c, ""), 101);
+	client_frame(&c, FRAME_RSV1 | TEXT, "\xf2\x48\xcd\xc9\xc9\x07\x00", 7);
+	client_expect_close(&c, 1002);
+}
+
+Test(upgrade, nothing_is_agreed_unless_it_is_enabled)
+{
+	expect_no_extension(PMD, NULL);
+}
+
+Test(upgrade, what_is_not_looked_at_may_be_malformed)
+{
+	expect_no_extension(";;", NULL);
+}
+
+Test(upgrade, an_offer_that_cannot_be_met_is_declined)
+{
+	teardown();
+	world_open(&w, "deflate.enabled=true");
+	expect_no_extension(PMD "; server_max_window_bits=7, other", NULL);
+}
+
+Test(upgrade, a_malformed_offer_is_refused)
+{
+	deflate_world("deflate.enabled=true");
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_handshake_offering(&c, "/ws/a", NULL, PMD "; server_max_window_bits=");
+	cr_assert_eq(client_response(&c, "Sec-WebSocket-Extensions"), 400);
+	client_expect_eof(&c);
+}
+
+Test(upgrade, the_offer_is_answered_beside_the_subprotocol)
+{
+	deflate_world("deflate.enabled=true\ndeflate.window_bits=12");
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_handshake_offering(&c, "/ws", "fanfare.json", PMD "; client_max_window_bits");
+	cr_assert_eq(client_head(&c,
+			 "\r\nSec-WebSocket-Protocol: fanfare.json\r\n"
+			 "Sec-WebSocket-Extensions: " PMD TAKEN
+			 "; server_max_window_bits=12; client_max_window_bits=12\r\n\r\n"),
+	    101);
+}
+
+/* One publication, in every form in which the subscribers of one channel may want it. */
+Test(upgrade, a_broadcast_to_windows_of_every_size)
+{
+	static const char *const offers[] = { PMD "; server_max_window_bits=8",
+		PMD "; server_max_window_bits=9", PMD "; server_max_window_bits=12", PMD, PMD };
+	struct client d[sizeof(offers) / sizeof(offers[0])];
+	char big[1000];
+	size_t i;
+
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	deflate_world("deflate.enabled=true");
+	open_offering(&c, "a", NULL, "");
+	for (i = 0; i < sizeof(d) / sizeof(d[0]); i++)
+		open_offering(&d[i], "a", offers[i], "Sec-WebSocket-Extensions: " PMD TAKEN);
+	hub_message(&w, "a", MSG_TEXT, "small");
+	hub_message(&w, "a", MSG_TEXT, big);
+	hub_message(&w, "a", MSG_BINARY, big);
+	client_expect_text(&c, "small");
+	client_expect_text(&c, big);
+	client_expect_frame(&c, BINARY, big, sizeof(big) - 1);
+	for (i = 0; i < sizeof(d) / sizeof(d[0]); i++) {
+		client_expect_text(&d[i], "small");
+		client_expect_deflated(&d[i], WS_OP_TEXT, big, sizeof(big) - 1);
+		client_expect_deflated(&d[i], WS_OP_BINARY, big, sizeof(big) - 1);
+		client_quiet(&d[i]);
+		client_close(&d[i]);
+	}
+}
+
+Test(upgrade, a_compressed_message_is_published_as_it_was)
+{
+	struct ipc_msg m;
+
+	deflate_world("deflate.enabled=true\nchannels=[{match: \"*\", publish: anyone}]");
+	open_offering(&c, "pub", PMD, PMD TAKEN "\r\n");
+	hub_expect_on(&w, IPC_SUBSCRIBE, "pub");
+	client_frame(&c, FRAME_RSV1 | TEXT, "\xf2\x48\xcd\xc9\xc9\x07\x00", 7);
+	m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+	cr_assert(m.kind == MSG_TEXT && m.len == 5 && memcmp(m.data, "Hello", 5) == 0);
+	/* Nothing may refer to it: that was not agreed. */
+	client_frame(&c, FRAME_RSV1 | TEXT, "\xf2\x00\x11\x00\x00", 5);
+	client_expect_close(&c, 1007);
+}
+
+Test(upgrade, takeover_of_a_client_where_it_is_allowed)
+{
+	struct client d;
+	int i;
+
+	deflate_world("deflate.enabled=true\ndeflate.client_context_takeover=true\n"
+		      "channels=[{match: \"*\", publish: anyone}]");
+	open_offering(&c, "pub", PMD, PMD "; server_no_context_takeover\r\n");
+	open_offering(&d, "pub", PMD, PMD "; server_no_context_takeover\r\n");
+	hub_expect_on(&w, IPC_SUBSCRIBE, "pub");
+	client_frame(&c, FRAME_RSV1 | TEXT, "\xf2\x48\xcd\xc9\xc9\x07\x00", 7);
+	hub_expect_on(&w, IPC_PUBLISH, "pub");
+	for (i = 0; i < 3; i++) {
+		struct ipc_msg m;
+
+		client_frame(&c, FRAME_RSV1 | TEXT, "\xf2\x00\x11\x00\x00", 5);
+		m = hub_expect_on(&w, IPC_PUBLISH, "pub");
+		cr_assert(m.len == 5 && memcmp(m.data, "Hello", 5) == 0);
+	}
+	/* To its own messages, not to those of another. */
+	client_frame(&d, FRAME_RSV1 | TEXT, "\xf2\x00\x11\x00\x00", 5);
+	client_expect_close(&d, 1007);
+	client_close(&d);
+}
+
+/* --- many subscribers --------------------------------------------------------------------- */
+
 /* By io_uring where it can be had, and without. */
 static void
 send_to_many(void)

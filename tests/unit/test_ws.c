@@ -27,7 +27,8 @@ static struct client peer;
 /* What the handler saw, and what it shall do with a message. */
 static struct {
 	char log[512];
-	int closes;
+	int closes, drained;
+	uint64_t shed; /* messages */
 	void (*on_message)(const char *text);
 } up;
 
@@ -57,7 +58,28 @@ on_close(void *arg)
 	up.closes++;
 }
 
-static const struct ws_handler handler = { on_message, on_close };
+static void
+on_shed(void *arg, uint32_t key, uint64_t messages)
+{
+	cr_assert_eq(arg, &up);
+	cr_assert_eq(key, 7);
+	up.shed += messages;
+}
+
+static void
+on_drained(void *arg)
+{
+	cr_assert_eq(arg, &up);
+	up.drained++;
+	ws_send(ws, WS_OP_TEXT, "gap", 3);
+}
+
+static const struct ws_handler handler = {
+	.on_message = on_message,
+	.on_shed = on_shed,
+	.on_drained = on_drained,
+	.on_close = on_close,
+};
 static const struct conn_handler before = { .on_data = NULL };
 
 static void
@@ -167,7 +189,7 @@ Test(ws, sends_a_part_of_a_block)
 	memcpy(b->data, "\x81\x01x\x81\x01y", 6);
 	b->len = 6;
 	open_ws();
-	ws_send_block(ws, b, 3, 3);
+	ws_send_block(ws, b, 3, 3, (struct outq_tag){ 0, OUTQ_KEEP });
 	client_expect_text(&peer, "y");
 	block_unref(b);
 }
@@ -574,6 +596,100 @@ Test(ws, a_discarded_message_goes_with_its_head)
 		WORLD_UNTIL(&w, up.closes == 1);
 		up.closes = 0;
 	}
+}
+
+/* Frames with a size of every kind, three in one write; each begins with its number. */
+static void
+send_numbered(uint32_t from, struct outq_tag tag)
+{
+	static const size_t len[] = { 100, 3000, 70000 };
+	struct block *b = block_new(80000);
+	uint32_t i;
+
+	cr_assert_not_null(b);
+	for (i = 0; i < 3; i++) {
+		uint32_t number = from + i;
+
+		b->len += frame_head_encode(b->data + b->len, BINARY, len[i], NULL);
+		memset(b->data + b->len, 0, len[i]);
+		memcpy(b->data + b->len, &number, sizeof(number));
+		b->len += len[i];
+	}
+	ws_send_block(ws, b, 0, b->len, tag);
+	block_unref(b);
+}
+
+Test(ws, what_is_left_out_are_whole_frames)
+{
+	static const enum outq_shed shed[] = { OUTQ_OLDEST, OUTQ_LATEST };
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		uint32_t n, got = 0, last = 0;
+
+		memset(&up, 0, sizeof(up));
+		open_ws();
+		for (n = 1; n <= 300; n += 3)
+			send_numbered(n, (struct outq_tag){ 7, (uint8_t)shed[i] });
+		cr_assert(conn_is_open(conn));
+		for (;;) {
+			struct frame_head h = { 0 };
+			const uint8_t *p;
+			uint32_t number;
+
+			WORLD_UNTIL(&w, client_pull(&peer) >= 5);
+			cr_assert_eq(
+			    frame_head_decode(buf_data(&peer.in), buf_len(&peer.in), &h), 0);
+			if (h.bits == TEXT)
+				break;
+			cr_assert_eq(h.bits, BINARY);
+			buf_consume(&peer.in, h.size);
+			WORLD_UNTIL(&w, client_pull(&peer) >= h.len);
+			p = buf_data(&peer.in);
+			cr_assert_not_null(p);
+			memcpy(&number, p, sizeof(number));
+			cr_assert_gt(number, last);
+			cr_assert_eq(h.len,
+			    number % 3 == 1       ? 100U
+				: number % 3 == 2 ? 3000U
+						  : 70000U);
+			last = number;
+			got++;
+			drop(h.len);
+		}
+		cr_assert_eq(last, 300);
+		client_expect_text(&peer, "gap");
+		cr_assert_eq(up.shed, 300 - got);
+		cr_assert_gt(up.shed, 100);
+		cr_assert_eq(up.drained, 1);
+		client_close(&peer);
+		WORLD_UNTIL(&w, up.closes == 1);
+	}
+}
+
+/* Who asks and asks and does not read costs one pong, and misses no message by it. */
+Test(ws, of_pings_that_come_while_output_waits_the_last_is_answered)
+{
+	size_t flooded;
+	int i;
+
+	open_ws();
+	flooded = flood(WS_OP_BINARY);
+	for (i = 0; i < 1000; i++) {
+		char payload[8];
+		int n = snprintf(payload, sizeof(payload), "%d", i);
+
+		client_frame(&peer, PING, payload, (size_t)n);
+		world_settle(&w);
+	}
+	drop(flooded);
+	client_expect_frame(&peer, PONG, "999", 3);
+	client_quiet(&peer);
+	cr_assert_eq(up.shed, 0);
+	cr_assert_eq(up.drained, 0);
+	cr_assert_eq(w.net.shed_messages, 0);
+	client_frame(&peer, PING, "again", 5);
+	client_expect_frame(&peer, PONG, "again", 5);
 }
 
 Test(ws, a_slow_peer_that_is_being_closed_is_cut)

@@ -69,6 +69,26 @@ listen_as_hub(struct world *w)
 	memcpy(w->boot.hub_name, un.sun_path, w->boot.hub_name_len);
 }
 
+static void
+use_deflate(struct world *w)
+{
+	const struct conf *c = w->conf;
+
+	if (!c->deflate.enabled)
+		return;
+	w->deflate = (struct deflate_options){
+		.level = (int)c->deflate.level,
+		.memory_level = (int)c->deflate.memory_level,
+		.window = (uint8_t)c->deflate.window_bits,
+		.min_size = (size_t)c->deflate.min_size,
+		.client_takeover = c->deflate.client_context_takeover,
+	};
+	w->ws.deflate = &w->deflate;
+	w->ws.inflater = inflater_new();
+	w->core.deflater = deflater_new(&w->deflate);
+	cr_assert(w->ws.inflater != NULL && w->core.deflater != NULL);
+}
+
 void
 world_open_uplink(struct world *w, const char *settings, const struct uplink_handler *h, void *arg)
 {
@@ -98,12 +118,16 @@ world_open_uplink(struct world *w, const char *settings, const struct uplink_han
 	dialects_init(&w->core);
 	w->ws = (struct ws_options){
 		.handler = &upgrade_ws_handler,
-		.reader = { (size_t)c->limits.message, (uint32_t)c->limits.fragments, true },
+		.reader = { .message = (size_t)c->limits.message,
+		    .fragments = (uint32_t)c->limits.fragments,
+		    .masked = true,
+		    .compressed = inflate_input_max((size_t)c->limits.message) },
 		.assemble = (uint64_t)c->limits.assemble,
 		.ping_interval = (uint64_t)c->limits.ping_interval,
 		.pong_timeout = (uint64_t)c->limits.pong_timeout,
 		.close = (uint64_t)c->limits.close,
 	};
+	use_deflate(w);
 	w->server = (struct http_server){
 		.net = &w->net,
 		.limits = { (size_t)c->limits.head, (size_t)c->limits.fields },
@@ -127,6 +151,8 @@ world_close(struct world *w)
 {
 	net_fini(&w->net);
 	core_fini(&w->core);
+	deflater_free(w->core.deflater);
+	inflater_free(w->ws.inflater);
 	uplink_free(w->uplink);
 	if (w->hub_fd >= 0)
 		(void)close(w->hub_fd);
@@ -528,17 +554,53 @@ client_expect_close(struct client *c, unsigned code)
 }
 
 void
-client_handshake(struct client *c, const char *target, const char *protocol)
+client_expect_deflated(struct client *c, unsigned opcode, const void *p, size_t n)
+{
+	struct inflater *i = inflater_new();
+	struct frame_head h = { 0 };
+	const uint8_t *out = NULL;
+	size_t len = 0;
+
+	cr_assert_not_null(i);
+	WORLD_UNTIL(c->w, has_frame(c, &h) || c->eof);
+	cr_assert(has_frame(c, &h), "the stream ended");
+	cr_assert_eq(h.bits, FRAME_FIN | FRAME_RSV1 | opcode, "bits %02x", h.bits);
+	cr_assert_lt(h.len, n);
+	cr_assert_eq(
+	    inflate_message(i, buf_data(&c->in) + h.size, (size_t)h.len, n, &out, &len), 0);
+	cr_assert(len == n && memcmp(out, p, n) == 0, "got %.*s", (int)len, (const char *)out);
+	buf_consume(&c->in, h.size + (size_t)h.len);
+	inflater_free(i);
+}
+
+static void
+add_field(char *head, size_t size, const char *name, const char *value)
+{
+	size_t n = strlen(head);
+	int more = value == NULL ? 0 : snprintf(head + n, size - n, "%s: %s\r\n", name, value);
+
+	cr_assert(more >= 0 && n + (size_t)more < size);
+}
+
+void
+client_handshake_offering(
+    struct client *c, const char *target, const char *protocol, const char *extensions)
 {
 	char head[2048];
 	int n = snprintf(head, sizeof(head),
 	    "GET %s HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-	    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-	    "%s%s%s\r\n",
-	    target,
-	    protocol == NULL ? "" : "Sec-WebSocket-Protocol: ", protocol == NULL ? "" : protocol,
-	    protocol == NULL ? "" : "\r\n");
+	    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+	    target);
 
 	cr_assert(n > 0 && (size_t)n < sizeof(head));
-	client_send(c, head, (size_t)n);
+	add_field(head, sizeof(head), "Sec-WebSocket-Protocol", protocol);
+	add_field(head, sizeof(head), "Sec-WebSocket-Extensions", extensions);
+	client_text(c, head);
+	client_text(c, "\r\n");
+}
+
+void
+client_handshake(struct client *c, const char *target, const char *protocol)
+{
+	client_handshake_offering(c, target, protocol, NULL);
 }

@@ -25,6 +25,7 @@
 #include "worker/http/http.h"
 #include "worker/net/conn.h"
 #include "worker/uplink.h"
+#include "worker/ws/deflate.h"
 #include "worker/ws/ws.h"
 
 struct world {
@@ -34,6 +35,7 @@ struct world {
 	struct net net;
 	struct uplink *uplink;
 	struct core core;
+	struct deflate_options deflate;
 	struct ws_options ws;
 	struct http_server server;
 	int listen_fd; /* the hub's */
@@ -125,7 +127,12 @@ void client_expect_frame(struct client *c, unsigned bits, const void *p, size_t 
 void client_expect_text(struct client *c, const char *text);
 /* A close frame with this code. */
 void client_expect_close(struct client *c, unsigned code);
+/* The next frame is a compressed message of this kind, which stands for itself. */
+void client_expect_deflated(struct client *c, unsigned opcode, const void *p, size_t n);
 /* Sends a handshake for target; protocol: a subprotocol, or NULL. */
 void client_handshake(struct client *c, const char *target, const char *protocol);
+/* The same with the value of a Sec-WebSocket-Extensions field. */
+void client_handshake_offering(
+    struct client *c, const char *target, const char *protocol, const char *extensions);
 
 #endif

@@ -11,7 +11,7 @@
 #include "worker/uplink.h"
 
 #define GROUPS_MAX 255
-#define BLOCK_FIRST 512
+#define BLOCK_FIRST 128 /* a slow client's queue may hold it for a few bytes */
 #define BLOCK_KEEP ((size_t)16 * 1024)
 
 static const void *
@@ -29,6 +29,7 @@ channels_init(struct channels *t, struct uplink *u)
 	t->uplink = u;
 	t->live = 0;
 	t->asks = 0;
+	t->ids = 0;
 	t->nspare = 0;
 	map_init(&t->map, channel_key);
 	TAILQ_INIT(&t->dirty);
@@ -57,13 +58,15 @@ ask_hub(struct channel *c)
 }
 
 static struct channel *
-channel_new(struct channels *t, const char *name, size_t len)
+channel_new(struct channels *t, const char *name, size_t len, enum outq_shed shed)
 {
 	struct channel *c = calloc(1, sizeof(*c) + len + 1);
 
 	if (c == NULL)
 		return NULL;
 	c->table = t;
+	c->id = ++t->ids;
+	c->shed = (uint8_t)shed;
 	c->len = (uint8_t)len;
 	memcpy(c->name, name, len);
 	if (map_put(&t->map, c) != 0) {
@@ -108,14 +111,16 @@ wait_in(struct channel *c, struct sub *sub)
 }
 
 int
-channel_join(struct channels *t, const char *name, size_t len, struct sub *sub)
+channel_join(struct channels *t, const char *name, size_t len, enum outq_shed shed, struct sub *sub)
 {
 	struct channel *c = channel_find(t, name, len);
 
 	if (c == NULL) {
-		c = channel_new(t, name, len);
+		c = channel_new(t, name, len, shed);
 		if (c == NULL)
 			return FAN_ENOMEM;
+	} else if (c->ask == 0) {
+		ask_hub(c);
 	}
 	sub->channel = c;
 	c->subs++;

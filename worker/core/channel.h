@@ -4,7 +4,7 @@
  * Owns:    the channels, their arrays of subscribers and the blocks of the current loop pass.  A
  *          struct sub belongs to its session.
  * Process: workers.
- * Layer:   worker/core, lowest.  Uses uplink, common.  Knows nothing of sessions.
+ * Layer:   worker/core, lowest.  Uses uplink, net/outq, common.  Knows nothing of sessions.
  *
  * A channel exists while it has a sub.  States: PENDING (the hub was or will be asked) -> LIVE
  * (every message accepted from now on comes here) -> PENDING again when the hub is lost.
@@ -22,6 +22,7 @@
 
 #include "common/err.h"
 #include "common/map.h"
+#include "worker/net/outq.h"
 
 struct block;
 struct session;
@@ -53,6 +54,7 @@ struct sub {
 	} u;
 	uint8_t state;
 	uint8_t group;
+	bool missed; /* messages were left out of the session's queue, and it was not told yet */
 };
 
 /* The subscribers who get the same bytes. */
@@ -79,10 +81,12 @@ struct channel {
 	struct group *groups; /* &first, or an array once there are more */
 	struct group first;
 	uint32_t subs; /* waiting, ready and attached */
-	uint32_t ask;  /* the id of the last question to the hub; older answers do not count */
+	uint32_t id;   /* its own among all that this worker ever had */
+	uint32_t ask;  /* the id of the last question to the hub, whose answer counts; 0: refused */
 	bool live;
 	bool lost; /* was live before the hub was lost */
 	bool dirty;
+	uint8_t shed; /* enum outq_shed: what its rule says of slow clients */
 	uint8_t ngroups;
 	uint8_t len;
 	char name[]; /* NUL-terminated */
@@ -94,6 +98,7 @@ struct channels {
 	TAILQ_HEAD(channel_list, channel) dirty;
 	uint64_t live; /* channels that are live */
 	uint32_t asks; /* questions to the hub so far */
+	uint32_t ids;  /* channels so far */
 	/* Empty blocks for the groups of the next passes, so that small messages cost no malloc. */
 	unsigned nspare;
 	struct block *spare[CHANNELS_SPARE];
@@ -106,10 +111,12 @@ void channels_fini(struct channels *t);
 struct channel *channel_find(const struct channels *t, const char *name, size_t len);
 
 /*
- * Puts sub, whose session is set, into the channel of this name, and asks the hub where the channel
- * is new.  0: it is live, the sub is READY.  FAN_EAGAIN: the sub WAITS.  FAN_ENOMEM.
+ * Puts sub, whose session is set, into the channel of this name.  Where the channel is new the hub is
+ * asked, and shed says what its messages may suffer in a slow client's queue.  0: it is live, the sub
+ * is READY.  FAN_EAGAIN: the sub WAITS.  FAN_ENOMEM.
  */
-FAN_NODISCARD int channel_join(struct channels *t, const char *name, size_t len, struct sub *sub);
+FAN_NODISCARD int channel_join(
+    struct channels *t, const char *name, size_t len, enum outq_shed shed, struct sub *sub);
 /* Attaches a READY sub: it gets every message that is published from now on.  FAN_ENOMEM. */
 FAN_NODISCARD int channel_attach(struct sub *sub, const struct variant *v);
 /* Takes a sub out, in any state.  The channel goes with its last sub. */

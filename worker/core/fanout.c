@@ -15,9 +15,10 @@
 #define HEAD_ROOM 64
 
 static void
-send_group(struct group *g)
+send_group(const struct channel *c, struct group *g)
 {
 	struct sub **subs = group_subs(g);
+	const struct outq_tag tag = { c->id, c->shed };
 	struct block *b = g->block;
 	uint32_t i;
 
@@ -27,7 +28,7 @@ send_group(struct group *g)
 
 		if (b->len > sub->u.place.from)
 			s->transport->send_block(
-			    s->t, b, sub->u.place.from, b->len - sub->u.place.from);
+			    s->t, b, sub->u.place.from, b->len - sub->u.place.from, tag);
 		sub->u.place.from = 0;
 	}
 }
@@ -39,7 +40,7 @@ send_channel(struct channel *c)
 
 	for (i = 0; i < c->ngroups; i++) {
 		if (c->groups[i].block != NULL)
-			send_group(&c->groups[i]);
+			send_group(c, &c->groups[i]);
 	}
 }
 
@@ -115,12 +116,13 @@ encode(struct core *core, struct group *g, const struct publication *p)
 		g->block = channels_block(&core->channels, p->len + HEAD_ROOM);
 	if (g->block == NULL)
 		return FAN_ENOMEM;
-	return g->variant->encode(&g->block, p);
+	return g->variant->encode(g->variant, core, &g->block, p);
 }
 
 static void
 on_message(void *arg, const struct ipc_msg *m)
 {
+	static struct log_gate gate;
 	struct core *core = arg;
 	struct channel *c = channel_find(&core->channels, m->channel, m->channel_len);
 	struct publication p = { .channel = c, .kind = m->kind, .data = m->data, .len = m->len };
@@ -135,7 +137,7 @@ on_message(void *arg, const struct ipc_msg *m)
 		if (g->n == 0)
 			continue;
 		if (g->block != NULL && g->block->len > BLOCK_LONG) {
-			send_group(g);
+			send_group(c, g);
 			group_sent(core, g);
 		}
 		if (encode(core, g, &p) != 0)
@@ -146,8 +148,31 @@ on_message(void *arg, const struct ipc_msg *m)
 		TAILQ_INSERT_TAIL(&core->channels.dirty, c, dirty_link);
 	}
 	if (lost) {
-		log_errx("channel=%s a message of %zu bytes was lost: no memory", c->name, m->len);
+		if (log_gate_open(&gate, 5))
+			log_errx("channel=%s a message of %zu bytes was lost: no memory", c->name,
+			    m->len);
+		/* What came before the gap goes out before it is told. */
+		fanout_flush(core);
 		gap_channel(c);
+	}
+}
+
+/* Who was subscribed before the hub was lost, and cannot be again, must not wait for messages. */
+static void
+close_attached(const struct channel *c)
+{
+	size_t i;
+	uint32_t j;
+
+	for (i = 0; i < c->ngroups; i++) {
+		struct group *g = &c->groups[i];
+
+		for (j = 0; j < g->n; j++) {
+			struct session *s = group_subs(g)[j]->session;
+
+			s->transport->close(
+			    s->t, SESSION_TRY_LATER, "the channel cannot be subscribed now");
+		}
 	}
 }
 
@@ -168,6 +193,9 @@ on_subscribed(void *arg, const char *name, size_t len, uint32_t id, int status)
 			c->lost = false;
 			gap_channel(c);
 		}
+	} else if (status != 0) {
+		c->ask = 0;
+		close_attached(c);
 	}
 	/* The channel goes with its last sub, and on_live may end the session that has it. */
 	while ((c = channel_find(&core->channels, name, len)) != NULL &&

@@ -33,6 +33,8 @@ core_init(struct core *core, const struct conf *c, struct uplink *u, struct dead
 	core->uplink = u;
 	core->deadlines = ds;
 	core->burst = NULL;
+	core->deflater = NULL;
+	core->shed_messages = 0;
 	channels_init(&core->channels, u);
 	TAILQ_INIT(&core->held);
 }
@@ -102,7 +104,7 @@ session_free(struct session *s)
 int
 session_attach(struct session *s, struct sub *sub)
 {
-	return channel_attach(sub, s->dialect->variant);
+	return channel_attach(sub, &s->dialect->variants[s->variant]);
 }
 
 int
@@ -170,14 +172,31 @@ session_find(const struct session *s, const char *name, size_t len)
 	return NULL;
 }
 
+/* What may become of a channel's messages in the queue of a slow client. */
+static enum outq_shed
+shed_by(const struct conf *c, const struct conf_rule *r)
+{
+	switch (r->slow == CONF_SLOW_DEFAULT ? c->limits.slow : r->slow) {
+	case CONF_SLOW_DROP_OLDEST:
+		return OUTQ_OLDEST;
+	case CONF_SLOW_LATEST:
+		return OUTQ_LATEST;
+	default:
+		return OUTQ_KEEP;
+	}
+}
+
 int
 session_subscribe(struct session *s, const char *name, size_t len, struct sub **out)
 {
-	int err = session_may_subscribe(s->core, name, len);
+	int err = 0;
+	const struct conf_rule *r = rule_for(s->core, name, len, &err);
 	struct sub *sub;
 
-	if (err != 0)
+	if (r == NULL)
 		return err;
+	if (r->subscribe != CONF_ANYONE)
+		return FAN_EDENIED;
 	if (session_find(s, name, len) != NULL)
 		return FAN_EEXIST;
 	if (s->nsubs >= s->core->conf->limits.subscriptions)
@@ -191,7 +210,7 @@ session_subscribe(struct session *s, const char *name, size_t len, struct sub **
 			return FAN_ENOMEM;
 	}
 	sub->session = s;
-	err = channel_join(&s->core->channels, name, len, sub);
+	err = channel_join(&s->core->channels, name, len, shed_by(s->core->conf, r), sub);
 	if (err != 0 && err != FAN_EAGAIN) {
 		if (sub != &s->first)
 			free(sub);
@@ -230,6 +249,36 @@ session_all_live(const struct session *s)
 	for (sub = s->subs; sub != NULL; sub = sub->next)
 		all = channel_still_live(sub) && all;
 	return all;
+}
+
+/* --- what a slow client misses ------------------------------------------------------------ */
+
+void
+session_shed(struct session *s, uint32_t key, uint64_t messages)
+{
+	struct sub *sub;
+
+	s->core->shed_messages += messages;
+	for (sub = s->subs; sub != NULL; sub = sub->next) {
+		if (sub->channel->id == key) {
+			sub->missed = true;
+			return;
+		}
+	}
+}
+
+void
+session_drained(struct session *s)
+{
+	struct sub *sub;
+
+	for (sub = s->subs; sub != NULL; sub = sub->next) {
+		bool missed = sub->missed;
+
+		sub->missed = false;
+		if (missed && s->dialect->on_gap != NULL)
+			s->dialect->on_gap(s, sub);
+	}
 }
 
 /* --- publishing --------------------------------------------------------------------------- */

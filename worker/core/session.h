@@ -20,12 +20,15 @@
 #include "common/publication.h"
 #include "worker/core/channel.h"
 #include "worker/net/deadline.h"
+#include "worker/net/outq.h"
 #include "worker/uplink.h"
 
 struct block;
 struct burst;
 struct conf;
 struct conf_rule;
+struct core;
+struct deflater;
 struct publisher;
 struct session;
 
@@ -44,17 +47,33 @@ struct variant {
 	 * Appends the publication to *b, whose only reference the caller holds; may move it.
 	 * FAN_ENOMEM: nothing was appended.
 	 */
-	int (*encode)(struct block **b, const struct publication *p);
+	int (*encode)(const struct variant *v, struct core *core, struct block **b,
+	    const struct publication *p);
+	uint8_t window; /* bits of permessage-deflate; 0: not compressed */
 };
+
+/* A dialect's variants stand in the order of this: plain, then one for each size of window. */
+#define VARIANT_PLAIN 0
+#define VARIANT_DEFLATE(window) ((uint8_t)((window)-7))
+#define VARIANTS 9
+#define VARIANT_TABLE(name, encode)                                                                \
+	{                                                                                          \
+		{ name, encode, 0 }, { name, encode, 8 }, { name, encode, 9 },                     \
+		    { name, encode, 10 }, { name, encode, 11 }, { name, encode, 12 },              \
+		    { name, encode, 13 }, { name, encode, 14 }, { name, encode, 15 },              \
+	}
+
+#define SESSION_TRY_LATER 1013 /* RFC 6455 §7.4 leaves it to the registry: overload, come again */
 
 /* What carries a session's bytes.  While a session is opening, only `live` is called. */
 struct transport {
 	/* Opening: a waiting sub is READY (0), or its channel cannot be had. */
 	void (*live)(void *t, int status);
-	void (*send_block)(void *t, struct block *b, size_t off, size_t n);
+	/* Whole messages of one channel; the tag says what may be left out if they have to wait. */
+	void (*send_block)(void *t, struct block *b, size_t off, size_t n, struct outq_tag tag);
 	/* One message of the dialect's own. */
 	void (*send)(void *t, enum msg_kind kind, const void *data, size_t n);
-	/* code: a WebSocket close code; reason at most 123 bytes. */
+	/* code: a WebSocket close code, say SESSION_TRY_LATER; reason at most 123 bytes. */
 	void (*close)(void *t, uint16_t code, const char *reason);
 	void (*pause)(void *t);
 	void (*resume)(void *t);
@@ -62,8 +81,10 @@ struct transport {
 
 /* A client protocol.  Every callback but on_free is for a started session. */
 struct dialect {
-	const char *subprotocol; /* NULL: for clients that name none */
-	const struct variant *variant;
+	const char *subprotocol;        /* NULL: for clients that name none */
+	const struct variant *variants; /* VARIANTS of them, or the plain one alone */
+	/* Whether its messages are worth compressing: it has all VARIANTS then. */
+	bool deflates;
 	/* Whether a client may come without a channel, and subscribe later. */
 	bool subscribes;
 	void (*on_message)(struct session *s, enum msg_kind kind, const uint8_t *data, size_t n);
@@ -82,9 +103,11 @@ struct core {
 	const struct conf *conf;
 	struct uplink *uplink;
 	struct deadlines *deadlines;
-	struct burst *burst; /* of the transports; NULL: each send leaves at once */
+	struct burst *burst;       /* of the transports; NULL: each send leaves at once */
+	struct deflater *deflater; /* of the encoders; NULL: no compression */
 	struct channels channels;
 	TAILQ_HEAD(publishers, publisher) held; /* paused until the hub takes more */
+	uint64_t shed_messages;                 /* left out of the queues of slow clients */
 };
 
 struct session {
@@ -97,7 +120,8 @@ struct session {
 	void *state;                 /* the dialect's */
 	struct publisher *publisher; /* NULL: has not published */
 	uint32_t nsubs;
-	uint8_t paused; /* bits of enum session_pause; the transport is paused while any is set */
+	uint8_t variant; /* index into the dialect's variants */
+	uint8_t paused;  /* bits of enum session_pause; the transport is paused while any is set */
 	bool started;
 	bool first_used;
 };
@@ -141,6 +165,14 @@ struct sub *session_find(const struct session *s, const char *name, size_t len);
 void session_unsubscribe(struct session *s, struct sub *sub);
 /* Whether every sub is at least READY; one whose channel was lost since waits again. */
 bool session_all_live(const struct session *s);
+
+/*
+ * Messages of the channel with this id were left out of the transport's queue.  The dialect tells of
+ * it by on_gap when session_drained is called: nothing waits any more, or the client has taken a
+ * queue's worth since.
+ */
+void session_shed(struct session *s, uint32_t key, uint64_t messages);
+void session_drained(struct session *s);
 
 /*
  * Publishes for a client whose dialect has no answers: on_refused hears of a refusal by the engine.

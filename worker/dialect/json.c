@@ -3,7 +3,7 @@
  *
  * Owns:    for each session that has sent a command, its rate and its unanswered commands.
  * Process: workers.
- * Layer:   worker/dialect.  Uses core, net/deadline, ws/frame, common/json.
+ * Layer:   worker/dialect.  Uses core, net/deadline, ws/deflate, common/json.
  *
  * Described in docs/PROTOCOL.md.  Commands are carried out in order; the answer to one that has to
  * wait for the hub may come after those of later ones, which is what `id` is for.
@@ -14,12 +14,12 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "common/block.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/conf.h"
 #include "common/json.h"
 #include "worker/core/session.h"
+#include "worker/ws/deflate.h"
 #include "worker/ws/frame.h"
 #include "worker/ws/reader.h"
 
@@ -48,30 +48,19 @@ struct state {
 
 /* --- publications ------------------------------------------------------------------------- */
 
-/* Appends one text frame with head, body and tail as its payload. */
+/* Appends one text frame with head, body and "}" as its payload. */
 static int
-append_frame(struct block **b, const struct buf *head, const void *body, size_t n)
+append_frame(const struct variant *v, struct core *core, struct block **b, const struct buf *head,
+    const void *body, size_t n)
 {
-	size_t len = buf_len(head) + n + 1;
-	uint8_t *out;
-	size_t at;
-	int err = block_reserve(b, FRAME_HEAD_MAX + len, &out);
+	const struct deflate_part part[] = { { buf_data(head), buf_len(head) }, { body, n },
+		{ "}", 1 } };
 
-	if (err != 0)
-		return err;
-	at = frame_head_encode(out, FRAME_FIN | WS_OP_TEXT, len, NULL);
-	memcpy(out + at, buf_data(head), buf_len(head));
-	at += buf_len(head);
-	if (n > 0)
-		memcpy(out + at, body, n);
-	at += n;
-	out[at++] = '}';
-	(*b)->len += at;
-	return 0;
+	return deflate_frame(core->deflater, v->window, b, WS_OP_TEXT, part, 3);
 }
 
 static int
-encode(struct block **b, const struct publication *p)
+encode(const struct variant *v, struct core *core, struct block **b, const struct publication *p)
 {
 	const char *text = (const char *)p->data;
 	struct buf head;
@@ -80,23 +69,23 @@ encode(struct block **b, const struct publication *p)
 	buf_init(&head, SIZE_MAX / 4);
 	err = buf_printf(&head, "{\"channel\":\"%s\",\"data\":", p->channel->name);
 	if (err == 0 && p->kind == MSG_TEXT && json_valid(text, p->len, JSON_DEPTH_MAX)) {
-		err = append_frame(b, &head, text, p->len);
+		err = append_frame(v, core, b, &head, text, p->len);
 	} else if (err == 0 && p->kind == MSG_TEXT) {
 		err = json_append_string(&head, text, p->len);
 		if (err == 0)
-			err = append_frame(b, &head, NULL, 0);
+			err = append_frame(v, core, b, &head, NULL, 0);
 	} else if (err == 0) {
 		static const char tail[] = ",\"encoding\":\"base64\"";
 
 		err = json_append_base64(&head, p->data, p->len);
 		if (err == 0)
-			err = append_frame(b, &head, tail, sizeof(tail) - 1);
+			err = append_frame(v, core, b, &head, tail, sizeof(tail) - 1);
 	}
 	buf_fini(&head);
 	return err;
 }
 
-static const struct variant variant = { "fanfare.json", encode };
+static const struct variant variants[VARIANTS] = VARIANT_TABLE("fanfare.json", encode);
 
 /* --- answers ------------------------------------------------------------------------------ */
 
@@ -314,25 +303,23 @@ do_publish(struct session *s, const struct command *c)
 		s->transport->close(s->t, WS_CLOSE_INTERNAL, fan_strerror(FAN_ENOMEM));
 }
 
-/* Reads the id to repeat.  A string or an integer; anything else is an error. */
-static const char *
-read_id(const json_t *object, char id[ID_MAX + 1])
+/* Reads the id to repeat.  FAN_EINVAL: it is none, *why says so.  FAN_ENOMEM. */
+static int
+read_id(const json_t *object, char id[ID_MAX + 1], const char **why)
 {
 	const json_t *v = json_object_get(object, "id");
 	size_t n;
 
 	id[0] = '\0';
 	if (v == NULL)
-		return NULL;
+		return 0;
+	*why = "id must be a string or an integer";
 	if (!json_is_string(v) && !json_is_integer(v))
-		return "id must be a string or an integer";
+		return FAN_EINVAL;
 	n = json_dumpb(v, id, ID_MAX, JSON_ENCODE_ANY | JSON_COMPACT);
-	if (n == 0 || n > ID_MAX) {
-		id[0] = '\0';
-		return "id is too long";
-	}
-	id[n] = '\0';
-	return NULL;
+	id[n > ID_MAX ? 0 : n] = '\0';
+	*why = "id is too long";
+	return n == 0 ? FAN_ENOMEM : n > ID_MAX ? FAN_EINVAL : 0;
 }
 
 /* Finds verb and channel, and refuses what no command has.  Returns a phrase for what is wrong. */
@@ -371,16 +358,20 @@ run(struct session *s, const char *text, size_t n)
 	struct command c = { 0 };
 	const char *why = NULL;
 	json_t *object = NULL;
+	int err = json_parse(text, n, JSON_DEPTH_MAX, &object, &why);
 
-	if (json_parse(text, n, JSON_DEPTH_MAX, &object, &why) != 0) {
-		answer_error(s, 400, why, "");
-		return;
-	}
-	if (!json_is_object(object))
+	if (err == 0 && !json_is_object(object)) {
 		why = "a command is a JSON object";
-	else if ((why = read_id(object, c.id)) == NULL)
-		why = read_verb(object, &c);
-	if (why != NULL)
+		err = FAN_EINVAL;
+	}
+	if (err == 0)
+		err = read_id(object, c.id, &why);
+	if (err == 0 && (why = read_verb(object, &c)) != NULL)
+		err = FAN_EINVAL;
+	/* Who waits for the answer knows it by its id, which may not be known here. */
+	if (err == FAN_ENOMEM)
+		s->transport->close(s->t, WS_CLOSE_INTERNAL, fan_strerror(err));
+	else if (err != 0)
 		answer_error(s, 400, why, c.id);
 	else if (strcmp(c.verb, "subscribe") == 0)
 		do_subscribe(s, &c);
@@ -512,7 +503,8 @@ dialect_json_init(struct core *core)
 
 const struct dialect dialect_json = {
 	.subprotocol = "fanfare.json",
-	.variant = &variant,
+	.variants = variants,
+	.deflates = true,
 	.subscribes = true,
 	.on_message = on_message,
 	.on_live = on_live,

@@ -2,38 +2,28 @@
  * raw: one WebSocket message for each publication, and one publication for each message.
  *
  * Process: workers.
- * Layer:   worker/dialect.  Uses core, ws/frame.
+ * Layer:   worker/dialect.  Uses core, ws/deflate.
  *
  * Described in docs/PROTOCOL.md.  The dialect has no words of its own: what it cannot do ends the
  * connection with a close code and a reason.
  */
 #include "worker/dialect/raw.h"
 
-#include <string.h>
-
-#include "common/block.h"
 #include "worker/core/session.h"
+#include "worker/ws/deflate.h"
 #include "worker/ws/frame.h"
 #include "worker/ws/reader.h"
 
 static int
-encode(struct block **b, const struct publication *p)
+encode(const struct variant *v, struct core *core, struct block **b, const struct publication *p)
 {
-	uint8_t op = p->kind == MSG_TEXT ? WS_OP_TEXT : WS_OP_BINARY;
-	uint8_t *out;
-	size_t n;
-	int err = block_reserve(b, FRAME_HEAD_MAX + p->len, &out);
+	const struct deflate_part part = { p->data, p->len };
 
-	if (err != 0)
-		return err;
-	n = frame_head_encode(out, (uint8_t)(FRAME_FIN | op), p->len, NULL);
-	if (p->len > 0)
-		memcpy(out + n, p->data, p->len);
-	(*b)->len += n + p->len;
-	return 0;
+	return deflate_frame(core->deflater, v->window, b,
+	    p->kind == MSG_TEXT ? WS_OP_TEXT : WS_OP_BINARY, &part, 1);
 }
 
-static const struct variant variant = { "raw", encode };
+static const struct variant variants[VARIANTS] = VARIANT_TABLE("raw", encode);
 
 static void
 on_message(struct session *s, enum msg_kind kind, const uint8_t *data, size_t n)
@@ -72,7 +62,8 @@ on_refused(struct session *s, int status)
 
 const struct dialect dialect_raw = {
 	.subprotocol = NULL,
-	.variant = &variant,
+	.variants = variants,
+	.deflates = true,
 	.subscribes = false,
 	.on_message = on_message,
 	.on_live = on_live,

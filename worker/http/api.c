@@ -15,11 +15,15 @@
 #include "common/utf8.h"
 #include "web/demo_page.h"
 #include "worker/core/session.h"
+#include "worker/http/cors.h"
 #include "worker/http/parse.h"
-#include "worker/ws/handshake.h"
+#include "worker/http/sse.h"
 
 #define JSON "application/json"
 #define PLAIN "text/plain; charset=utf-8"
+
+#define PUB "/pub/"
+#define PUB_METHODS "GET, HEAD, POST"
 
 static struct core *
 core_of(const struct http *h)
@@ -88,7 +92,7 @@ foreign_page(const struct http *h, const struct http_request *req)
 
 	if (http_field_next(req, "Origin", &pos) == NULL)
 		return false;
-	if (!ws_origin_allowed(req, (const char *const *)c->origins.item, c->origins.n))
+	if (!cors_allowed(c, req))
 		return true;
 	return http_listener(h) == LISTENER_INTERNAL && c->origins.n == 0 && !host_is_address(req);
 }
@@ -233,16 +237,18 @@ on_pub_body(struct http *h, const uint8_t *data, size_t n)
 }
 
 static void
-begin_pub(struct http *h, const struct http_request *req, struct http_slice name)
+begin_pub_channel(struct http *h, const struct http_request *req)
 {
 	const struct conf *c = core_of(h)->conf;
+	const size_t skip = sizeof(PUB) - 1;
+	struct http_slice name = { req->path.p + skip, req->path.n - skip };
 	bool post = http_slice_is(req->method, "POST");
 	char decoded[CHANNEL_NAME_MAX * 3 + 1];
 	struct pub *p;
 	size_t len;
 
 	if (!post && !http_slice_is(req->method, "GET") && !http_slice_is(req->method, "HEAD")) {
-		http_error(h, 405, "Allow: GET, HEAD, POST\r\n", "use POST to publish");
+		http_error(h, 405, "Allow: " PUB_METHODS "\r\n", "use POST to publish");
 		return;
 	}
 	if (name.n >= sizeof(decoded) || http_percent_decode(name, false, decoded, &len) != 0 ||
@@ -263,6 +269,31 @@ begin_pub(struct http *h, const struct http_request *req, struct http_slice name
 	h->ctx = p;
 	h->ctx_free = pub_free;
 	http_want_body(h, on_pub_body);
+}
+
+static void
+begin_pub(struct http *h, const struct http_request *req)
+{
+	const struct conf *c = core_of(h)->conf;
+	char fields[CORS_FIELDS_MAX];
+
+	if (foreign_page(h, req)) {
+		http_error(h, 403, "", "a page of another site may not use this");
+		return;
+	}
+	/* A browser asks without the key whether the page may send it. */
+	if (cors_is_preflight(req)) {
+		cors_preflight_fields(c, req, PUB_METHODS, fields);
+		http_respond(h, 204, NULL, fields, NULL, 0);
+		return;
+	}
+	cors_fields(c, req, fields);
+	if (http_add_fields(h, fields) != 0)
+		http_error(h, 500, "", "out of memory");
+	else if (c->api.key[0] != '\0' && !has_key(req, c->api.key))
+		http_error(h, 401, "WWW-Authenticate: Bearer\r\n", "the API key is missing");
+	else
+		begin_pub_channel(h, req);
 }
 
 /* --- the others --------------------------------------------------------------------------- */
@@ -303,28 +334,20 @@ demo(struct http *h)
 void
 api_begin(struct http *h, const struct http_request *req)
 {
-	static const char pub[] = "/pub/";
 	const struct conf *c = core_of(h)->conf;
 	bool internal = http_listener(h) == LISTENER_INTERNAL;
-	bool keyed = c->api.key[0] != '\0';
 
-	if (req->path.n >= sizeof(pub) - 1 && memcmp(req->path.p, pub, sizeof(pub) - 1) == 0 &&
-	    (internal || keyed)) {
-		if (foreign_page(h, req))
-			http_error(h, 403, "", "a page of another site may not use this");
-		else if (keyed && !has_key(req, c->api.key))
-			http_error(
-			    h, 401, "WWW-Authenticate: Bearer\r\n", "the API key is missing");
-		else
-			begin_pub(h, req,
-			    (struct http_slice){
-				req->path.p + sizeof(pub) - 1, req->path.n - (sizeof(pub) - 1) });
+	if (req->path.n >= sizeof(PUB) - 1 && memcmp(req->path.p, PUB, sizeof(PUB) - 1) == 0 &&
+	    (internal || c->api.key[0] != '\0')) {
+		begin_pub(h, req);
 	} else if (internal && http_slice_is(req->path, "/healthz")) {
 		if (get_only(h, req))
 			http_respond(h, 200, PLAIN, "", "ok\n", 3);
 	} else if (internal && http_slice_is(req->path, "/readyz")) {
 		if (get_only(h, req))
 			readyz(h);
+	} else if (!internal && sse_matches(req)) {
+		sse_begin(h, req);
 	} else if (!internal && c->demo.enabled && http_slice_is(req->path, "/")) {
 		if (get_only(h, req))
 			demo(h);

@@ -1,8 +1,8 @@
 /*
- * api: the HTTP endpoints: /pub/CHANNEL, /healthz, /readyz, the demo page.
+ * api: the HTTP endpoints: /pub/CHANNEL, /healthz, /readyz, the demo page, and /sse by sse.
  *
  * Process: workers.
- * Layer:   worker/http, top.  Uses http, core, ws/handshake (for the Origin policy).
+ * Layer:   worker/http, top.  Uses http, cors, sse, core.
  */
 #ifndef WORKER_HTTP_API_H
 #define WORKER_HTTP_API_H

@@ -11,7 +11,7 @@
 
 #include "worker/net/conn.h"
 
-#define RESPONSE_HEAD_MAX 1024
+#define RESPONSE_HEAD_MAX 2048
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 
 static bool run(struct http *h);
@@ -29,29 +29,39 @@ static const struct conn_handler handler = {
 	.on_close = on_close,
 };
 
-int
-http_accept(struct http_server *s, int fd, enum listener_kind kind)
+struct http *
+http_prepare(struct http_server *s, int fd, enum listener_kind kind)
 {
 	struct http *h = calloc(1, sizeof(*h));
 	struct conn *c;
 
 	if (h == NULL) {
 		(void)close(fd);
-		return FAN_ENOMEM;
+		return NULL;
 	}
 	c = conn_new(s->net, fd, &handler, h);
 	if (c == NULL) {
 		free(h);
-		return FAN_ENOMEM;
+		return NULL;
 	}
-	c->kind = (uint8_t)kind;
+	c->kind = (uint8_t)kind & 1U;
 	h->conn = c;
 	h->server = s;
 	h->first = true;
 	buf_init(&h->in, s->limits.head + 2 * s->net->rbuf_size);
 	buf_init(&h->body, s->body_max);
 	conn_deadline(c, s->head_ms);
-	conn_start(c);
+	return h;
+}
+
+int
+http_accept(struct http_server *s, int fd, enum listener_kind kind)
+{
+	struct http *h = http_prepare(s, fd, kind);
+
+	if (h == NULL)
+		return FAN_ENOMEM;
+	conn_start(h->conn);
 	return 0;
 }
 
@@ -61,6 +71,7 @@ http_listener(const struct http *h)
 	return (enum listener_kind)h->conn->kind;
 }
 
+/* Frees what a request had. */
 static void
 drop_ctx(struct http *h)
 {
@@ -68,6 +79,8 @@ drop_ctx(struct http *h)
 		h->ctx_free(h);
 	h->ctx = NULL;
 	h->ctx_free = NULL;
+	free(h->fields);
+	h->fields = NULL;
 }
 
 static void
@@ -76,6 +89,7 @@ destroy(struct http *h)
 	drop_ctx(h);
 	buf_fini(&h->in);
 	buf_fini(&h->body);
+	free(h->peer);
 	free(h);
 }
 
@@ -94,6 +108,8 @@ phrase(int status)
 	switch (status) {
 	case 200:
 		return "OK";
+	case 204:
+		return "No Content";
 	case 400:
 		return "Bad Request";
 	case 401:
@@ -114,6 +130,8 @@ phrase(int status)
 		return "Expectation Failed";
 	case 426:
 		return "Upgrade Required";
+	case 429:
+		return "Too Many Requests";
 	case 431:
 		return "Request Header Fields Too Large";
 	case 501:
@@ -147,9 +165,18 @@ next_request(struct http *h)
 	conn_deadline(h->conn, h->server->idle_ms);
 }
 
-void
-http_respond(
-    struct http *h, int status, const char *type, const char *extra, const void *body, size_t n)
+int
+http_add_fields(struct http *h, const char *fields)
+{
+	free(h->fields);
+	h->fields = *fields == '\0' ? NULL : strdup(fields);
+	return *fields == '\0' || h->fields != NULL ? 0 : FAN_ENOMEM;
+}
+
+/* Writes head and body; framing: the field line that says where the body ends, or "". */
+static void
+write_response(struct http *h, int status, const char *framing, const char *type, const char *extra,
+    const void *body, size_t n)
 {
 	char head[RESPONSE_HEAD_MAX];
 	char date[64];
@@ -157,15 +184,13 @@ http_respond(
 	struct tm tm;
 	int len;
 
-	if (h->responded || h->state == HTTP_LEFT)
-		return;
 	h->responded = true;
 	(void)gmtime_r(&now, &tm);
 	(void)strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-	len = snprintf(head, sizeof(head),
-	    "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n%s%s%s%s%s\r\n", status,
-	    phrase(status), date, n, type == NULL ? "" : "Content-Type: ", type == NULL ? "" : type,
-	    type == NULL ? "" : "\r\n", extra,
+	len = snprintf(head, sizeof(head), "HTTP/1.1 %d %s\r\nDate: %s\r\n%s%s%s%s%s%s%s\r\n",
+	    status, phrase(status), date, framing,
+	    type == NULL ? "" : "Content-Type: ", type == NULL ? "" : type,
+	    type == NULL ? "" : "\r\n", extra, h->fields == NULL ? "" : h->fields,
 	    !h->keep_alive      ? "Connection: close\r\n"
 		: h->minor == 0 ? "Connection: keep-alive\r\n"
 				: "");
@@ -177,12 +202,28 @@ http_respond(
 		n = 0;
 	if (n <= sizeof(head) - (size_t)len) {
 		/* One segment where it fits. */
-		memcpy(head + len, body, n);
+		if (n > 0)
+			memcpy(head + len, body, n);
 		conn_write(h->conn, head, (size_t)len + n);
 	} else {
 		conn_write(h->conn, head, (size_t)len);
 		conn_write(h->conn, body, n);
 	}
+}
+
+void
+http_respond(
+    struct http *h, int status, const char *type, const char *extra, const void *body, size_t n)
+{
+	char framing[48] = ""; /* a 204 has neither body nor length, RFC 9110 §8.6 */
+
+	if (h->responded || h->state == HTTP_LEFT)
+		return;
+	if (h->heavy && h->state == HTTP_HEAD)
+		h->keep_alive = false;
+	if (status != 204)
+		(void)snprintf(framing, sizeof(framing), "Content-Length: %zu\r\n", n);
+	write_response(h, status, framing, type, extra, body, n);
 	if (h->state != HTTP_HANDLING)
 		return; /* run goes on from here */
 	next_request(h);
@@ -192,6 +233,25 @@ http_respond(
 		if (run(h) && (h->state == HTTP_HEAD || h->state == HTTP_BODY))
 			conn_resume(h->conn);
 	}
+}
+
+/* The end of a connection whose last answer is written. */
+static void
+end(struct http *h, enum conn_reason reason)
+{
+	h->state = HTTP_LEFT;
+	drop_ctx(h);
+	conn_finish(h->conn, reason);
+}
+
+bool
+http_stream(struct http *h, const char *type, const char *extra, const void *begin, size_t n)
+{
+	h->keep_alive = false;
+	write_response(h, 200, "", type, extra, begin, n);
+	if (h->head_only)
+		end(h, CONN_CLOSED_DONE);
+	return !h->head_only;
 }
 
 void
@@ -211,11 +271,8 @@ http_fail(struct http *h, int status, const char *extra, const char *why)
 	h->keep_alive = false;
 	http_error(h, status, extra, why);
 	/* Only a connection that is kept alive runs on in there, and may go. */
-	if (h->state != HTTP_LEFT) { /* NOLINT(clang-analyzer-unix.Malloc) */
-		h->state = HTTP_LEFT;
-		drop_ctx(h);
-		conn_finish(h->conn, CONN_CLOSED_PROTOCOL);
-	}
+	if (h->state != HTTP_LEFT) /* NOLINT(clang-analyzer-unix.Malloc) */
+		end(h, CONN_CLOSED_PROTOCOL);
 }
 
 void
@@ -333,23 +390,12 @@ after_begin(struct http *h, const struct http_request *req)
 
 	if (h->state != HTTP_HEAD || !conn_is_open(h->conn))
 		return;
-	if (!body) {
+	if (!body || (h->responded && !h->keep_alive)) {
 		body_done(h);
 		return;
 	}
-	/* Whoever will not have the body is not sent it, and where it begins is unknown then. */
-	if (h->responded && req->expect_continue) {
-		h->state = HTTP_LEFT;
-		conn_finish(h->conn, CONN_CLOSED_DONE);
-		return;
-	}
 	if (req->content_length > (int64_t)h->server->body_max) {
-		if (!h->responded) {
-			http_fail(h, 413, "", "the body is too big");
-		} else {
-			h->state = HTTP_LEFT;
-			conn_finish(h->conn, CONN_CLOSED_DONE);
-		}
+		http_fail(h, 413, "", "the body is too big");
 		return;
 	}
 	if (req->expect_continue)
@@ -388,6 +434,9 @@ run_head(struct http *h)
 	h->keep_alive =
 	    req.keep_alive && !h->stopping && http_field_next(&req, "Upgrade", &pos) == NULL;
 	h->head_only = http_slice_is(req.method, "HEAD");
+	/* Who is refused may send no body after Expect, and of the others the end may be far. */
+	h->heavy = req.chunked || req.content_length > (int64_t)h->server->body_max ||
+	    (req.expect_continue && req.content_length > 0);
 	take(h, used);
 	h->server->begin(h, &req);
 	if (h->conn != NULL)

@@ -62,7 +62,9 @@ struct http {
 	void (*ctx_free)(struct http *h); /* public: called at the request's end if ctx is set */
 	/* Public: the body is complete; lent until return.  Responds or waits. */
 	void (*on_body)(struct http *h, const uint8_t *data, size_t n);
-	struct buf in; /* input that could not be used yet */
+	struct sockaddr_storage *peer; /* public: who sends, once a request named another; owned */
+	char *fields;                  /* http_add_fields */
+	struct buf in;                 /* input that could not be used yet */
 	struct buf body;
 	uint8_t *cur; /* the input of this moment */
 	size_t cur_n;
@@ -71,11 +73,17 @@ struct http {
 	struct http_chunked chunks;
 	uint8_t state;
 	uint8_t minor; /* public: HTTP/1.minor of the request */
+	bool heavy;    /* the body is not worth reading past where it is not wanted */
 	bool chunked, want_body, responded, keep_alive, head_only, first, eof, running, stopping;
 };
 
 /* Takes fd, connected and non-blocking.  kind: enum listener_kind.  FAN_ENOMEM: fd is closed. */
 FAN_NODISCARD int http_accept(struct http_server *s, int fd, enum listener_kind kind);
+/*
+ * The same without its last step: the caller sets what is to be known of h->conn before its first
+ * byte is read, and calls conn_start.  NULL: no memory; fd is closed.
+ */
+struct http *http_prepare(struct http_server *s, int fd, enum listener_kind kind);
 enum listener_kind http_listener(const struct http *h);
 
 /* In begin: on_body shall get the body. */
@@ -83,6 +91,11 @@ void http_want_body(struct http *h, void (*on_body)(struct http *h, const uint8_
 /* In begin or on_body: the answer comes later. */
 void http_wait(struct http *h);
 
+/*
+ * In begin: the answer to this request, whoever gives it, has these field lines too, each with its
+ * CRLF; copied.  FAN_ENOMEM.
+ */
+FAN_NODISCARD int http_add_fields(struct http *h, const char *fields);
 /*
  * Responds.  type: Content-Type, or NULL for none; extra: further field lines, each with its CRLF,
  * or "".  Closes after the response where the request or its framing asks for that.
@@ -93,6 +106,14 @@ void http_respond(
 void http_error(struct http *h, int status, const char *extra, const char *why);
 /* The same, and the connection is closed after it. */
 void http_fail(struct http *h, int status, const char *extra, const char *why);
+
+/*
+ * Responds with 200 and the first bytes of a body that ends with the connection.  Whoever sends the
+ * rest takes the connection now, by http_leave.  false: the request was HEAD, that was all, and the
+ * connection ends.
+ */
+FAN_NODISCARD bool http_stream(
+    struct http *h, const char *type, const char *extra, const void *begin, size_t n);
 
 /*
  * Another protocol has taken the conn's handler: lends the input that came behind the request in

@@ -3,11 +3,7 @@
  *
  * Owns:    a session while it opens; then the ws owns it through its on_close.
  * Process: workers.
- * Layer:   worker/http, top.  Uses http, ws, core, dialect.
- *
- * The 101 is sent once every channel of the request is live, so that whatever is published after
- * the client's `open` arrives.  While the hub or the engine is away the client waits, at most until
- * the deadline of the handshake.
+ * Layer:   worker/http, upper.  Uses opening, cors, http, ws, core, dialect.
  */
 #ifndef WORKER_HTTP_UPGRADE_H
 #define WORKER_HTTP_UPGRADE_H

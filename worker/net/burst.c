@@ -28,6 +28,7 @@ struct gathered {
 	void *object;
 	struct block *block;
 	size_t off, n;
+	struct outq_tag tag;
 	int fd;
 	int res;
 };
@@ -203,7 +204,7 @@ burst_flush(struct burst *u)
 	for (i = 0; i < n; i++) {
 		struct gathered g = u->item[i];
 
-		u->done(g.object, g.block, g.off, g.n, g.res);
+		u->done(g.object, g.block, g.off, g.n, g.tag, g.res);
 		block_unref(g.block);
 	}
 }
@@ -233,10 +234,11 @@ burst_is_open(const struct burst *u)
 }
 
 void
-burst_send(struct burst *u, int fd, void *object, struct block *b, size_t off, size_t n)
+burst_send(struct burst *u, int fd, void *object, struct block *b, size_t off, size_t n,
+    struct outq_tag tag)
 {
 	assert(u->open);
-	u->item[u->n++] = (struct gathered){ object, block_ref(b), off, n, fd, -EIO };
+	u->item[u->n++] = (struct gathered){ object, block_ref(b), off, n, tag, fd, -EIO };
 	if (u->n == BURST_RING)
 		burst_flush(u);
 }

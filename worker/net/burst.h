@@ -3,7 +3,7 @@
  *
  * Owns:    its ring, and a reference on each block between burst_send and done.
  * Process: workers.
- * Layer:   worker/net.  Uses common/block, common/log; liburing, which nothing else includes.
+ * Layer:   worker/net.  Uses outq (its tags), common/block, common/log; liburing, which nothing else includes.
  *
  * Between burst_begin and burst_end sends are only gathered.  They leave when as many as the ring
  * holds have come, by burst_flush, and at burst_end.  done is called once for each of them, in their
@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "worker/net/outq.h"
+
 struct block;
 struct burst;
 
@@ -28,7 +30,8 @@ struct burst;
  * res: how many of the n bytes of b from off on the kernel has taken, or a negative errno.  May not
  * send in this burst.
  */
-typedef void (*burst_done)(void *object, struct block *b, size_t off, size_t n, int res);
+typedef void (*burst_done)(
+    void *object, struct block *b, size_t off, size_t n, struct outq_tag tag, int res);
 
 /*
  * NULL, with errno: no memory, no descriptor, a kernel without io_uring or one that denies it, or a
@@ -43,8 +46,12 @@ void burst_begin(struct burst *u);
 void burst_end(struct burst *u);
 bool burst_is_open(const struct burst *u);
 
-/* While open: sends n > 0 bytes of b from off on, which stay as they are until done. */
-void burst_send(struct burst *u, int fd, void *object, struct block *b, size_t off, size_t n);
+/*
+ * While open: sends n > 0 bytes of b from off on, which stay as they are until done.  The tag is for
+ * done alone.
+ */
+void burst_send(struct burst *u, int fd, void *object, struct block *b, size_t off, size_t n,
+    struct outq_tag tag);
 /* Does what has been gathered; the burst stays open. */
 void burst_flush(struct burst *u);
 

@@ -5,6 +5,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,31 +16,23 @@
 #include <unistd.h>
 
 #include "common/block.h"
+#include "common/clock.h"
 #include "common/log.h"
+#include "common/sock.h"
 #include "worker/net/burst.h"
+#include "worker/net/conn_queue.h"
+#include "worker/net/conn_tls.h"
+#include "worker/net/guests.h"
 #include "worker/net/poller.h"
+#include "worker/net/tls.h"
 
 #define RBUF_SIZE ((size_t)64 * 1024)
 #define IOV_BATCH 64
-#define COPY_BLOCK 1024 /* room of a block for small copied writes */
-
-struct outq_entry {
-	struct block *block;
-	size_t off, end;
-};
-
-/* What the kernel has not taken yet; exists only while there is something. */
-struct outq {
-	struct deadline stall;
-	struct conn *conn;
-	size_t bytes;
-	bool begun; /* a part of the first entry has left already */
-	size_t head, n, cap;
-	struct outq_entry *entry;
-};
+#define CROWD 64 /* connections whose memory is worth giving back */
 
 static void on_ready(void *object, unsigned what);
-static void on_burst_done(void *object, struct block *b, size_t off, size_t n, int res);
+static void on_burst_done(
+    void *object, struct block *b, size_t off, size_t n, struct outq_tag tag, int res);
 
 const char *
 conn_reason_text(enum conn_reason r)
@@ -49,26 +45,16 @@ conn_reason_text(enum conn_reason r)
 }
 
 static void
-on_stall(struct deadline *d)
-{
-	struct outq *q = (struct outq *)(void *)((char *)d - offsetof(struct outq, stall));
-	struct conn *c = q->conn;
-
-	if (c->state != CONN_OPEN || c->h->on_slow == NULL)
-		conn_close(c, CONN_CLOSED_SLOW);
-	else
-		c->h->on_slow(c);
-}
-
-static void
 on_deadline(struct deadline *d)
 {
 	struct conn *c = (struct conn *)(void *)((char *)d - offsetof(struct conn, deadline));
 
-	if (c->state == CONN_OPEN)
-		c->h->on_deadline(c);
-	else
+	if (c->state != CONN_OPEN)
 		conn_close(c, (enum conn_reason)c->reason);
+	else if (c->handshaking)
+		conn_close(c, CONN_CLOSED_TIMEOUT);
+	else
+		c->h->on_deadline(c);
 }
 
 int
@@ -84,6 +70,7 @@ net_init(
 	TAILQ_INIT(&n->open);
 	TAILQ_INIT(&n->finishing);
 	TAILQ_INIT(&n->closed);
+	TAILQ_INIT(&n->queues);
 	n->rbuf = malloc(n->rbuf_size);
 	n->deadlines = deadlines_new(base);
 	n->poller = poller_new(base, on_ready);
@@ -92,7 +79,7 @@ net_init(
 		return FAN_ENOMEM;
 	}
 	deadlines_on(n->deadlines, DEADLINE_CONN, on_deadline);
-	deadlines_on(n->deadlines, DEADLINE_STALL, on_stall);
+	deadlines_on(n->deadlines, DEADLINE_STALL, conn_queue_on_stall);
 	return 0;
 }
 
@@ -120,122 +107,17 @@ net_fini(struct net *n)
 		conn_close(c, (enum conn_reason)c->reason);
 	net_reap(n);
 	burst_free(n->burst);
+	guests_free(n->guests);
 	deadlines_free(n->deadlines);
 	poller_free(n->poller);
 	free(n->rbuf);
+	free(n->sbuf);
 	n->burst = NULL;
+	n->guests = NULL;
 	n->deadlines = NULL;
 	n->poller = NULL;
 	n->rbuf = NULL;
-}
-
-/* --- the output queue --------------------------------------------------------------------- */
-
-static void
-outq_pop(struct outq *q)
-{
-	block_unref(q->entry[q->head].block);
-	q->head++;
-	q->n--;
-}
-
-static void
-outq_free(struct conn *c)
-{
-	struct outq *q = c->outq;
-
-	if (q == NULL)
-		return;
-	while (q->n > 0)
-		outq_pop(q);
-	deadline_clear(&q->stall);
-	free(q->entry);
-	free(q);
-	c->outq = NULL;
-}
-
-/* Adds an entry at the end; takes the caller's reference on b, also on failure. */
-static int
-outq_push(struct conn *c, struct block *b, size_t off, size_t end)
-{
-	struct outq *q = c->outq;
-
-	if (q == NULL) {
-		q = calloc(1, sizeof(*q));
-		if (q == NULL)
-			goto fail;
-		q->conn = c;
-		deadline_init(&q->stall, DEADLINE_STALL);
-		c->outq = q;
-	}
-	if (q->head + q->n == q->cap) {
-		/* Move down when that frees half, else grow. */
-		if (q->head > q->cap / 2) {
-			memmove(q->entry, q->entry + q->head, q->n * sizeof(*q->entry));
-			q->head = 0;
-		} else {
-			size_t cap = q->cap == 0 ? 4 : q->cap * 2;
-			struct outq_entry *e = realloc(q->entry, cap * sizeof(*e));
-
-			if (e == NULL)
-				goto fail;
-			q->entry = e;
-			q->cap = cap;
-		}
-	}
-	q->entry[q->head + q->n++] = (struct outq_entry){ b, off, end };
-	q->bytes += end - off;
-	return 0;
-
-fail:
-	block_unref(b);
-	return FAN_ENOMEM;
-}
-
-/* Copies to the end, into the last block where that is ours alone and has room. */
-static int
-outq_copy(struct conn *c, const uint8_t *p, size_t n)
-{
-	struct outq *q = c->outq;
-	struct block *b;
-
-	if (q != NULL && q->n > 0) {
-		struct outq_entry *last = &q->entry[q->head + q->n - 1];
-
-		b = last->block;
-		if (b->refs == 1 && last->end == b->len && b->cap - b->len >= n) {
-			memcpy(b->data + b->len, p, n);
-			b->len += n;
-			last->end += n;
-			q->bytes += n;
-			return 0;
-		}
-	}
-	b = block_new(n > COPY_BLOCK ? n : COPY_BLOCK);
-	if (b == NULL)
-		return FAN_ENOMEM;
-	memcpy(b->data, p, n);
-	b->len = n;
-	return outq_push(c, b, 0, n);
-}
-
-/* Drops n bytes that the kernel took from the front. */
-static void
-outq_took(struct outq *q, size_t n)
-{
-	q->bytes -= n;
-	while (n > 0) {
-		struct outq_entry *e = &q->entry[q->head];
-
-		if (n < e->end - e->off) {
-			e->off += n;
-			q->begun = true;
-			return;
-		}
-		n -= e->end - e->off;
-		q->begun = false;
-		outq_pop(q);
-	}
+	n->sbuf = NULL;
 }
 
 /* --- events ------------------------------------------------------------------------------- */
@@ -244,63 +126,90 @@ outq_took(struct outq *q, size_t n)
 static void
 rewatch(struct conn *c)
 {
-	unsigned want = (c->paused ? 0 : POLLER_IN) | (c->outq == NULL ? 0 : POLLER_OUT);
+	unsigned want = (c->paused ? 0 : POLLER_IN) | (c->queue == NULL ? 0 : POLLER_OUT);
 
+	if (c->tls != NULL)
+		want = conn_tls_wants(c, want);
 	if (c->state != CONN_CLOSED && poller_watch(c->net->poller, c->fd, c, &c->watch, want) != 0)
 		conn_close(c, CONN_CLOSED_INTERNAL);
+}
+
+/* Nothing more will be written: tells the peer. */
+static void
+end_output(struct conn *c)
+{
+	if (c->tls == NULL || conn_tls_goodbye(c))
+		(void)shutdown(c->fd, SHUT_WR);
+}
+
+/* Returns what conn_queue_took does. */
+static bool
+send_queue(struct conn *c)
+{
+	struct iovec iov[IOV_BATCH];
+	struct msghdr mh = { .msg_iov = iov };
+	ssize_t sent;
+
+	if (c->sealed)
+		return conn_tls_flush(c);
+	mh.msg_iovlen = outq_iov(&c->queue->q, iov, IOV_BATCH);
+	sent = sendmsg(c->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent >= 0)
+		return conn_queue_took(c, (size_t)sent);
+	if (errno != EAGAIN && errno != EINTR)
+		conn_close(c, CONN_CLOSED_VANISHED);
+	return false;
 }
 
 static void
 write_queue(struct conn *c)
 {
-	struct outq *q = c->outq;
-	struct iovec iov[IOV_BATCH];
-	struct msghdr mh = { .msg_iov = iov };
-	ssize_t sent;
-	size_t i;
+	bool tell = send_queue(c);
 
-	for (i = 0; i < q->n && i < IOV_BATCH; i++) {
-		struct outq_entry *e = &q->entry[q->head + i];
-
-		iov[i].iov_base = e->block->data + e->off;
-		iov[i].iov_len = e->end - e->off;
-	}
-	mh.msg_iovlen = i;
-	sent = sendmsg(c->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			conn_close(c, CONN_CLOSED_VANISHED);
-		return;
-	}
-	outq_took(q, (size_t)sent);
-	if (q->n > 0) {
-		deadline_set(c->net->deadlines, &q->stall, c->net->stall_ms);
-		return;
-	}
-	outq_free(c);
-	if (c->state == CONN_FINISHING) {
+	if (c->queue == NULL && c->state == CONN_FINISHING) {
 		/* Paused while finishing: the peer has closed its side already. */
 		if (c->paused) {
 			conn_close(c, (enum conn_reason)c->reason);
 			return;
 		}
-		(void)shutdown(c->fd, SHUT_WR);
+		end_output(c);
 	}
-	rewatch(c);
+	if (c->queue == NULL)
+		rewatch(c);
+	if (tell && c->state == CONN_OPEN)
+		c->h->on_drained(c);
+}
+
+/*
+ * 0: the end; -1: nothing now, or the connection was closed.  What is thrown away need not be
+ * decrypted.
+ */
+static ssize_t
+receive(struct conn *c)
+{
+	ssize_t n;
+
+	if (c->tls != NULL && c->state == CONN_OPEN)
+		return conn_tls_read(c);
+	n = recv(c->fd, c->net->rbuf, c->net->rbuf_size, MSG_DONTWAIT);
+	if (n >= 0 || errno == EAGAIN || errno == EINTR)
+		return n;
+	/* From a kernel that decrypts: not data, so the peer's goodbye. */
+	if (errno == EIO && c->tls != NULL)
+		return 0;
+	conn_close(c, CONN_CLOSED_VANISHED);
+	return -1;
 }
 
 static void
 read_once(struct conn *c)
 {
-	ssize_t n = recv(c->fd, c->net->rbuf, c->net->rbuf_size, MSG_DONTWAIT);
+	ssize_t n = receive(c);
 
-	if (n < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			conn_close(c, CONN_CLOSED_VANISHED);
+	if (n < 0)
 		return;
-	}
 	if (c->state == CONN_FINISHING) {
-		if (n == 0 && c->outq == NULL)
+		if (n == 0 && c->queue == NULL)
 			conn_close(c, (enum conn_reason)c->reason);
 		else if (n == 0)
 			conn_pause(c);
@@ -323,10 +232,16 @@ on_ready(void *object, unsigned what)
 {
 	struct conn *c = object;
 
-	if ((what & POLLER_OUT) != 0 && c->state != CONN_CLOSED && c->outq != NULL)
+	if (c->tls != NULL)
+		what = conn_tls_ready(c, what);
+	if ((what & POLLER_OUT) != 0 && c->state != CONN_CLOSED && c->queue != NULL)
 		write_queue(c);
+	else if ((what & POLLER_OUT) != 0 && c->state == CONN_FINISHING && c->goodbye)
+		end_output(c);
 	if ((what & POLLER_IN) != 0 && c->state != CONN_CLOSED && !c->paused)
 		read_once(c);
+	if (c->tls != NULL)
+		rewatch(c);
 }
 
 /* --- the interface ------------------------------------------------------------------------ */
@@ -354,8 +269,25 @@ void
 conn_start(struct conn *c)
 {
 	/* With TCP_DEFER_ACCEPT, and mostly without, the first bytes are here already. */
-	read_once(c);
+	if (c->tls != NULL)
+		(void)conn_tls_ready(c, POLLER_IN);
+	else
+		read_once(c);
 	rewatch(c);
+}
+
+int
+conn_set_tls(struct conn *c)
+{
+	struct net *n = c->net;
+
+	if (n->sbuf == NULL)
+		n->sbuf = malloc(TLS_RECORD_MAX);
+	if (n->sbuf == NULL)
+		return FAN_ENOMEM;
+	c->tls = tls_new(n->tls, c->fd);
+	c->handshaking = c->tls != NULL;
+	return c->handshaking ? 0 : FAN_ENOMEM;
 }
 
 void
@@ -363,6 +295,43 @@ conn_set_handler(struct conn *c, const struct conn_handler *h, void *up)
 {
 	c->h = h;
 	c->up = up;
+}
+
+static socklen_t
+address_size(const struct sockaddr *sa)
+{
+	return sa->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+	    : sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					: sizeof(sa->sa_family);
+}
+
+void
+conn_client(const struct conn *c, struct sockaddr_storage *out)
+{
+	socklen_t size = sizeof(*out);
+
+	memset(out, 0, sizeof(*out));
+	if (c->client != NULL)
+		memcpy(out, c->client, address_size(c->client));
+	else if (c->fd < 0 || getpeername(c->fd, (struct sockaddr *)out, &size) != 0)
+		out->ss_family = AF_UNSPEC;
+	else if (out->ss_family == AF_UNIX)
+		*out = (struct sockaddr_storage){ .ss_family = AF_UNIX };
+}
+
+int
+conn_set_client(struct conn *c, const struct sockaddr_storage *client)
+{
+	/* Only as much as its family needs, as many connections may have one. */
+	socklen_t size = address_size((const struct sockaddr *)client);
+	struct sockaddr *copy = malloc(size);
+
+	if (copy == NULL)
+		return FAN_ENOMEM;
+	memcpy(copy, client, size);
+	free(c->client);
+	c->client = copy;
+	return 0;
 }
 
 void
@@ -381,6 +350,16 @@ conn_resume(struct conn *c)
 }
 
 void
+conn_unacked(struct conn *c, uint64_t ms)
+{
+	unsigned value = ms < INT_MAX ? (unsigned)ms : INT_MAX;
+
+	/* A unix socket has none, and needs none. */
+	if (c->state == CONN_OPEN)
+		(void)setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof(value));
+}
+
+void
 conn_deadline(struct conn *c, uint64_t ms)
 {
 	/* While finishing it is the lingering's. */
@@ -392,29 +371,15 @@ conn_deadline(struct conn *c, uint64_t ms)
 		deadline_set(c->net->deadlines, &c->deadline, ms);
 }
 
-/* The queue has grown: watch for writability, and say so where it is too long. */
-static void
-queued(struct conn *c, bool was_empty)
-{
-	if (was_empty) {
-		deadline_set(c->net->deadlines, &c->outq->stall, c->net->stall_ms);
-		rewatch(c);
-		return;
-	}
-	if (c->outq->bytes <= c->net->queue_max || c->state != CONN_OPEN)
-		return;
-	if (c->h->on_slow == NULL)
-		conn_close(c, CONN_CLOSED_SLOW);
-	else
-		c->h->on_slow(c);
-}
-
 /* Sends what the kernel takes now; returns how much, or -1 after closing the connection. */
 static ssize_t
 send_now(struct conn *c, const uint8_t *p, size_t n)
 {
-	ssize_t sent = send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t sent;
 
+	if (c->sealed)
+		return conn_tls_send(c, p, n);
+	sent = send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent >= 0)
 		return sent;
 	if (errno == EAGAIN || errno == EINTR)
@@ -425,30 +390,26 @@ send_now(struct conn *c, const uint8_t *p, size_t n)
 
 /* Queues what the kernel has not taken of n bytes of b from off on. */
 static void
-queue_rest(struct conn *c, struct block *b, size_t off, size_t n, size_t sent)
+queue_rest(struct conn *c, struct block *b, size_t off, size_t n, size_t sent, struct outq_tag tag)
 {
-	bool was_empty = c->outq == NULL;
+	bool first = c->queue == NULL;
 
 	if (sent == n)
 		return;
-	if (outq_push(c, block_ref(b), off + sent, off + n) != 0) {
-		conn_close(c, CONN_CLOSED_INTERNAL);
-		return;
-	}
-	if (was_empty)
-		c->outq->begun = sent > 0;
-	queued(c, was_empty);
+	conn_queue_block(c, b, off, n, sent, tag);
+	if (first)
+		rewatch(c);
 }
 
 /* A write has left with its burst; res as in burst.h. */
 static void
-on_burst_done(void *object, struct block *b, size_t off, size_t n, int res)
+on_burst_done(void *object, struct block *b, size_t off, size_t n, struct outq_tag tag, int res)
 {
 	struct conn *c = object;
 
 	c->in_burst = false;
 	if (res >= 0 || res == -EAGAIN || res == -EINTR)
-		queue_rest(c, b, off, n, res > 0 ? (size_t)res : 0);
+		queue_rest(c, b, off, n, res > 0 ? (size_t)res : 0, tag);
 	else
 		conn_close(c, CONN_CLOSED_VANISHED);
 }
@@ -464,29 +425,24 @@ leave_burst(struct conn *c)
 void
 conn_write(struct conn *c, const void *p, size_t n)
 {
-	const uint8_t *bytes = p;
-	bool was_empty;
 	ssize_t sent = 0;
+	bool first;
 
 	leave_burst(c);
-	was_empty = c->outq == NULL;
+	first = c->queue == NULL;
 	if (c->state != CONN_OPEN || n == 0)
 		return;
-	if (was_empty && (sent = send_now(c, bytes, n)) < 0)
+	if (first && (sent = send_now(c, p, n)) < 0)
 		return;
 	if ((size_t)sent == n)
 		return;
-	if (outq_copy(c, bytes + sent, n - (size_t)sent) != 0) {
-		conn_close(c, CONN_CLOSED_INTERNAL);
-		return;
-	}
-	if (was_empty)
-		c->outq->begun = sent > 0;
-	queued(c, was_empty);
+	conn_queue_copy(c, p, n, (size_t)sent);
+	if (first)
+		rewatch(c);
 }
 
 void
-conn_write_block(struct conn *c, struct block *b, size_t off, size_t n)
+conn_write_block(struct conn *c, struct block *b, size_t off, size_t n, struct outq_tag tag)
 {
 	ssize_t sent = 0;
 
@@ -494,38 +450,38 @@ conn_write_block(struct conn *c, struct block *b, size_t off, size_t n)
 	if (c->state != CONN_OPEN || n == 0)
 		return;
 	assert(off + n <= b->len);
-	if (c->outq == NULL && burst_is_open(c->net->burst)) {
+	if (c->queue == NULL && !c->sealed && burst_is_open(c->net->burst)) {
 		c->in_burst = true;
-		burst_send(c->net->burst, c->fd, c, b, off, n);
+		burst_send(c->net->burst, c->fd, c, b, off, n, tag);
 		return;
 	}
-	if (c->outq == NULL && (sent = send_now(c, b->data + off, n)) < 0)
+	if (c->queue == NULL && (sent = send_now(c, b->data + off, n)) < 0)
 		return;
-	queue_rest(c, b, off, n, (size_t)sent);
+	queue_rest(c, b, off, n, (size_t)sent, tag);
 }
 
 void
 conn_discard(struct conn *c)
 {
-	struct outq *q;
-	size_t keep;
-
 	leave_burst(c);
-	q = c->outq;
-	if (q == NULL)
+	if (c->queue == NULL)
 		return;
-	keep = q->begun ? 1 : 0;
-	while (q->n > keep) {
-		struct outq_entry *last = &q->entry[q->head + q->n - 1];
-
-		q->bytes -= last->end - last->off;
-		block_unref(last->block);
-		q->n--;
-	}
-	if (q->n == 0) {
-		outq_free(c);
+	conn_queue_discard(c);
+	if (c->queue == NULL)
 		rewatch(c);
-	}
+}
+
+static void
+log_end(const struct conn *c, enum conn_reason reason)
+{
+	struct sockaddr_storage client;
+	char text[SOCK_ADDR_TEXT];
+
+	if (!log_shows(LOG_LEVEL_DEBUG))
+		return;
+	conn_client(c, &client);
+	log_debug("closed client=%s reason=\"%s\"",
+	    sock_addr_text((const struct sockaddr *)&client, text), conn_reason_text(reason));
 }
 
 void
@@ -536,6 +492,7 @@ conn_close(struct conn *c, enum conn_reason reason)
 	leave_burst(c);
 	if (c->state == CONN_CLOSED)
 		return;
+	log_end(c, reason);
 	if (c->state == CONN_OPEN)
 		TAILQ_REMOVE(&n->open, c, link);
 	else
@@ -544,7 +501,9 @@ conn_close(struct conn *c, enum conn_reason reason)
 	c->reason = (uint8_t)reason;
 	TAILQ_INSERT_TAIL(&n->closed, c, link);
 	deadline_clear(&c->deadline);
-	outq_free(c);
+	conn_queue_free(c);
+	tls_free(c->tls);
+	c->tls = NULL;
 	(void)close(c->fd);
 	c->fd = -1;
 }
@@ -561,16 +520,28 @@ conn_finish(struct conn *c, enum conn_reason reason)
 	c->reason = (uint8_t)reason;
 	c->paused = false;
 	deadline_set(c->net->deadlines, &c->deadline, c->net->linger_ms);
-	if (c->outq == NULL)
-		(void)shutdown(c->fd, SHUT_WR);
+	if (c->queue == NULL)
+		end_output(c);
 	rewatch(c);
 }
 
 void
 conn_stop(struct conn *c)
 {
-	if (c->state == CONN_OPEN)
+	if (c->handshaking)
+		conn_close(c, CONN_CLOSED_SHUTDOWN);
+	else if (c->state == CONN_OPEN)
 		c->h->on_stop(c);
+}
+
+/* What a crowd has left behind is given back: by itself malloc only gives back what is at the end. */
+static void
+give_back(struct net *n)
+{
+	if (n->peak < CROWD || n->count > n->peak / 2)
+		return;
+	n->peak = n->count;
+	(void)malloc_trim(0);
 }
 
 void
@@ -580,14 +551,20 @@ net_reap(void *net)
 	struct conn *c;
 	bool any = false;
 
+	if (n->count > n->peak)
+		n->peak = n->count;
+	conn_queues_shed(n);
 	while ((c = TAILQ_FIRST(&n->closed)) != NULL) {
 		TAILQ_REMOVE(&n->closed, c, link);
 		n->count--;
 		n->ended[c->reason]++;
 		c->h->on_close(c, (enum conn_reason)c->reason);
+		guest_leave(c->guest, clock_ms());
+		free(c->client);
 		free(c);
 		any = true;
 	}
 	if (any && n->on_freed != NULL)
 		n->on_freed(n->on_freed_arg);
+	give_back(n);
 }

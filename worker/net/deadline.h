@@ -25,6 +25,8 @@ enum deadline_class {
 	DEADLINE_CONN,    /* of a connection's upper layer */
 	DEADLINE_STALL,   /* of a connection's output queue */
 	DEADLINE_SESSION, /* of a session's dialect */
+	DEADLINE_GUESTS,  /* of the addresses that have left */
+	DEADLINE_PROXIED, /* of a PROXY header */
 	DEADLINE_CLASSES,
 };
 

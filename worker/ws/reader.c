@@ -30,12 +30,14 @@ enum reader_state {
 
 #define OPCODE(bits) ((bits)&0x0f)
 #define IS_CONTROL(bits) (((bits)&0x08) != 0)
+#define IS_COMPRESSED(bits) (((bits)&FRAME_RSV1) != 0)
 
 /* Exists only while a data message, or the payload of a control frame, is incomplete. */
 struct ws_message {
 	struct buf payload;
 	uint32_t utf8;      /* of text, utf8_feed's state */
 	uint32_t fragments; /* frames so far */
+	bool compressed;    /* by its first frame */
 	uint8_t opcode;     /* 0: no data message has begun, or its event is out */
 	uint8_t control_len;
 	uint8_t control[FRAME_CONTROL_MAX];
@@ -100,10 +102,19 @@ static int
 emit(struct ws_event *ev, enum ws_event_type type, const uint8_t *data, size_t len)
 {
 	ev->type = type;
+	ev->compressed = false;
 	ev->code = 0;
 	ev->why = NULL;
 	ev->data = data;
 	ev->len = len;
+	return 0;
+}
+
+static int
+emit_message(struct ws_event *ev, uint8_t opcode, bool compressed, const uint8_t *data, size_t len)
+{
+	(void)emit(ev, opcode == WS_OP_TEXT ? WS_EVENT_TEXT : WS_EVENT_BINARY, data, len);
+	ev->compressed = compressed;
 	return 0;
 }
 
@@ -134,8 +145,9 @@ static const char *
 broken_rule(const struct ws_reader *r, bool masked, const uint8_t *p, size_t n)
 {
 	bool inside = r->message != NULL && r->message->opcode != 0;
+	bool first = OPCODE(p[0]) == WS_OP_TEXT || OPCODE(p[0]) == WS_OP_BINARY;
 
-	if ((p[0] & FRAME_RSV) != 0)
+	if ((p[0] & FRAME_RSV & ~(r->deflate && first ? FRAME_RSV1 : 0)) != 0)
 		return "reserved bit set";
 	switch (OPCODE(p[0])) {
 	case WS_OP_CONTINUATION:
@@ -165,13 +177,20 @@ broken_rule(const struct ws_reader *r, bool masked, const uint8_t *p, size_t n)
 	return NULL;
 }
 
+static size_t
+message_max(const struct ws_reader_limits *limits, bool compressed)
+{
+	return compressed ? limits->compressed : limits->message;
+}
+
 /* Applies the limits to the frame whose head is complete, and counts it. */
 static int
 admit(struct ws_reader *r, const struct ws_reader_limits *limits, const struct frame_head *head,
     struct ws_event *ev)
 {
 	struct ws_message *m = r->message;
-	size_t total = 0;
+	bool compressed = IS_COMPRESSED(head->bits);
+	size_t total = 0, max;
 
 	if (IS_CONTROL(head->bits))
 		return 0;
@@ -179,9 +198,11 @@ admit(struct ws_reader *r, const struct ws_reader_limits *limits, const struct f
 		if (m->fragments >= limits->fragments)
 			return fail_too_big(r, ev, "too many fragments");
 		m->fragments++;
+		compressed = m->compressed;
 		total = buf_len(&m->payload);
 	}
-	if (total > limits->message || head->len > limits->message - total)
+	max = message_max(limits, compressed);
+	if (total > max || head->len > max - total)
 		return fail_too_big(r, ev, "message too big");
 	return 0;
 }
@@ -313,12 +334,13 @@ read_control(struct ws_reader *r, const uint8_t *data, size_t len, bool whole, s
 static int
 lend_message(struct ws_reader *r, const uint8_t *data, size_t len, struct ws_event *ev)
 {
-	bool text = OPCODE(r->bits) == WS_OP_TEXT;
+	uint8_t opcode = OPCODE(r->bits);
+	bool compressed = IS_COMPRESSED(r->bits);
 
-	if (text && !utf8_valid(data, len))
+	if (opcode == WS_OP_TEXT && !compressed && !utf8_valid(data, len))
 		return fail_utf8(r, ev);
 	r->state = READER_HEAD;
-	return emit(ev, text ? WS_EVENT_TEXT : WS_EVENT_BINARY, data, len);
+	return emit_message(ev, opcode, compressed, data, len);
 }
 
 /* Adds len bytes of the current frame to the message, which they may begin or complete. */
@@ -327,19 +349,20 @@ assemble(struct ws_reader *r, const struct ws_reader_limits *limits, const uint8
     size_t len, struct ws_event *ev)
 {
 	struct ws_message *m = message_get(r);
-	bool text;
+	bool check;
 	int err;
 
 	if (m == NULL)
 		return fail_memory(r, ev);
 	if (m->opcode == 0) {
 		m->opcode = OPCODE(r->bits);
+		m->compressed = IS_COMPRESSED(r->bits);
 		m->fragments = 1;
 	}
-	text = m->opcode == WS_OP_TEXT;
-	if (text && utf8_feed(&m->utf8, data, len) != 0)
+	check = m->opcode == WS_OP_TEXT && !m->compressed;
+	if (check && utf8_feed(&m->utf8, data, len) != 0)
 		return fail_utf8(r, ev);
-	m->payload.max = limits->message;
+	m->payload.max = message_max(limits, m->compressed);
 	err = buf_append(&m->payload, data, len);
 	if (err == FAN_ETOOBIG)
 		return fail_too_big(r, ev, "message too big");
@@ -350,11 +373,12 @@ assemble(struct ws_reader *r, const struct ws_reader_limits *limits, const uint8
 	r->state = READER_HEAD;
 	if ((r->bits & FRAME_FIN) == 0)
 		return NO_EVENT;
-	if (text && m->utf8 != UTF8_ACCEPT)
+	if (check && m->utf8 != UTF8_ACCEPT)
 		return fail_utf8(r, ev);
+	(void)emit_message(
+	    ev, m->opcode, m->compressed, buf_data(&m->payload), buf_len(&m->payload));
 	m->opcode = 0;
-	return emit(ev, text ? WS_EVENT_TEXT : WS_EVENT_BINARY, buf_data(&m->payload),
-	    buf_len(&m->payload));
+	return 0;
 }
 
 static int

@@ -1,12 +1,14 @@
 /*
- * reader: bytes of a WebSocket stream in, messages and control frames out (RFC 6455 §5, §7, §8.1).
+ * reader: bytes of a WebSocket stream in, messages and control frames out (RFC 6455 §5, §7, §8.1;
+ * RFC 7692 §6.2).
  *
  * Owns:    the message that is being assembled, and nothing else; no socket, no events.
  * Process: workers, and the command-line client.
  * Layer:   worker/ws.  Uses frame, common/buf, common/utf8.
  *
  * A reader at rest owns no memory besides itself.  A message that is complete in one unfragmented
- * frame inside the input is lent in place, without a copy.
+ * frame inside the input is lent in place, without a copy.  A compressed message comes out as it came,
+ * its payloads joined.
  */
 #ifndef WORKER_WS_READER_H
 #define WORKER_WS_READER_H
@@ -40,6 +42,7 @@ struct ws_reader_limits {
 	size_t message;     /* bytes of a message, at least 1 */
 	uint32_t fragments; /* frames of a message, at least 1 */
 	bool masked;        /* true: frames must be masked (we are the server), false: must not */
+	size_t compressed;  /* bytes of a compressed message, before it is inflated */
 };
 
 enum ws_event_type {
@@ -53,6 +56,7 @@ enum ws_event_type {
 /* data is lent until the next call of ws_reader_next, ws_reader_fini, or use of the input. */
 struct ws_event {
 	enum ws_event_type type;
+	bool compressed; /* a message whose data is deflated, and of text not checked */
 	uint16_t code; /* of a close: 1000-4999, or WS_CLOSE_NO_STATUS; of a failure: to be sent */
 	const char *why; /* of a failure: a fixed phrase for the close frame's reason */
 	const uint8_t *data;
@@ -70,6 +74,7 @@ struct ws_reader {
 	uint8_t head[FRAME_HEAD_MAX];
 	uint8_t head_len; /* bytes of an incomplete head kept in `head` */
 	uint8_t state;
+	bool deflate; /* public: messages may come compressed; set before the first byte */
 };
 
 void ws_reader_init(struct ws_reader *r);
@@ -86,9 +91,10 @@ void ws_reader_fini(struct ws_reader *r);
  * to close; the reader must only be finished then.  Each is reported at the first byte that shows
  * it: bad UTF-8 at the bad byte, a frame too long at its head, before memory is taken for it.
  *
- * Checked: masking as limits say; RSV bits (all must be 0); reserved opcodes; control frames
- * unfragmented and at most 125 bytes; continuation only inside a message, and nothing else between;
- * UTF-8 of text and of close reasons; close codes (1000-1003, 1007-1014, 3000-4999 may be sent by
+ * Checked: masking as limits say; RSV bits (all must be 0, but RSV1 of a message's first frame where
+ * r->deflate is set); reserved opcodes; control frames unfragmented and at most 125 bytes;
+ * continuation only inside a message, and nothing else between; UTF-8 of text that is not compressed
+ * and of close reasons; close codes (1000-1003, 1007-1014, 3000-4999 may be sent by
  * a peer; a payload of one byte may not).
  */
 FAN_NODISCARD int ws_reader_next(struct ws_reader *r, const struct ws_reader_limits *limits,

@@ -11,7 +11,9 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/hash.h"
+#include "common/utf8.h"
 #include "worker/net/conn.h"
+#include "worker/ws/deflate.h"
 
 enum ws_state {
 	WS_OPEN,
@@ -30,17 +32,22 @@ struct ws {
 	const struct ws_options *o;
 	void *arg;
 	struct ws_reader reader;
-	struct buf *held;      /* read while paused; NULL: none */
-	uint64_t alive_due;    /* clock_ms of the next ping or of its missing answer; 0: none */
-	uint64_t assemble_due; /* clock_ms; 0: no message has begun */
+	struct inflater *inflater; /* its own, with takeover; NULL: not made yet */
+	struct buf *held;          /* read while paused; NULL: none */
+	uint64_t alive_due;        /* clock_ms of the next ping or of its missing answer; 0: none */
+	uint64_t assemble_due;     /* clock_ms; 0: no message has begun */
 	uint8_t state;
 	uint8_t alive;
+	uint8_t takeover; /* bits of the window that compressed messages share; 0: none is shared */
 	bool paused;
 };
 
 static void on_data(struct conn *c, uint8_t *p, size_t n);
 static void on_deadline(struct conn *c);
 static void on_slow(struct conn *c);
+static void on_shed(struct conn *c, uint32_t key, uint64_t messages);
+static void on_drained(struct conn *c);
+static size_t unit(const uint8_t *p, size_t n);
 static void on_stop(struct conn *c);
 static void on_close(struct conn *c, enum conn_reason reason);
 
@@ -48,6 +55,9 @@ static const struct conn_handler conn_handler = {
 	.on_data = on_data,
 	.on_deadline = on_deadline,
 	.on_slow = on_slow,
+	.on_shed = on_shed,
+	.on_drained = on_drained,
+	.unit = unit,
 	.on_stop = on_stop,
 	.on_close = on_close,
 };
@@ -103,39 +113,66 @@ ws_new(struct conn *c, const struct ws_options *o, void *arg)
 }
 
 void
-ws_send(struct ws *ws, enum ws_opcode op, const void *data, size_t n)
+ws_use_deflate(struct ws *ws, const struct deflate_agreed *agreed)
 {
-	uint8_t small[FRAME_HEAD_MAX + FRAME_CONTROL_MAX];
-	struct block *b;
-	size_t head;
+	ws->reader.deflate = true;
+	ws->takeover = agreed->client_takeover ? agreed->client_window : 0;
+}
 
-	if (ws->state != WS_OPEN)
-		return;
-	head = frame_head_encode(small, (uint8_t)(FRAME_FIN | op), n, NULL);
-	if (n <= FRAME_CONTROL_MAX) {
-		if (n > 0)
-			memcpy(small + head, data, n);
-		conn_write(ws->conn, small, head + n);
-		return;
-	}
-	/* In one write, as conn_discard asks: a head without its payload would be out of step. */
-	b = block_new(head + n);
+/* In one write, as conn_discard asks: a head without its payload would be out of step. */
+static void
+send_frame(struct ws *ws, enum ws_opcode op, const void *data, size_t n, struct outq_tag tag)
+{
+	struct block *b = block_new(FRAME_HEAD_MAX + n);
+
 	if (b == NULL) {
 		conn_close(ws->conn, CONN_CLOSED_INTERNAL);
 		return;
 	}
-	memcpy(b->data, small, head);
-	memcpy(b->data + head, data, n);
-	b->len = head + n;
-	conn_write_block(ws->conn, b, 0, b->len);
+	b->len = frame_head_encode(b->data, (uint8_t)(FRAME_FIN | op), n, NULL);
+	if (n > 0)
+		memcpy(b->data + b->len, data, n);
+	b->len += n;
+	conn_write_block(ws->conn, b, 0, b->len, tag);
 	block_unref(b);
 }
 
 void
-ws_send_block(struct ws *ws, struct block *b, size_t off, size_t n)
+ws_send(struct ws *ws, enum ws_opcode op, const void *data, size_t n)
+{
+	uint8_t small[FRAME_HEAD_MAX + FRAME_CONTROL_MAX];
+	size_t head;
+
+	if (ws->state != WS_OPEN)
+		return;
+	if (n > FRAME_CONTROL_MAX) {
+		send_frame(ws, op, data, n, (struct outq_tag){ 0, OUTQ_KEEP });
+		return;
+	}
+	head = frame_head_encode(small, (uint8_t)(FRAME_FIN | op), n, NULL);
+	if (n > 0)
+		memcpy(small + head, data, n);
+	conn_write(ws->conn, small, head + n);
+}
+
+/*
+ * Where earlier output waits, the answer to the last ping alone waits behind it (§5.5.3): pings of one
+ * who does not read cost no more than one pong.
+ */
+static void
+send_pong(struct ws *ws, const uint8_t *data, size_t n)
+{
+	if (conn_is_idle(ws->conn))
+		ws_send(ws, WS_OP_PONG, data, n);
+	else if (ws->state == WS_OPEN)
+		send_frame(ws, WS_OP_PONG, data, n, (struct outq_tag){ 0, OUTQ_LATEST });
+}
+
+void
+ws_send_block(struct ws *ws, struct block *b, size_t off, size_t n, struct outq_tag tag)
 {
 	if (ws->state == WS_OPEN)
-		conn_write_block(ws->conn, b, off, n);
+		conn_write_block(ws->conn, b, off, n, tag);
 }
 
 /* Sends our close frame, the last frame of this side; code WS_CLOSE_NO_STATUS: an empty one. */
@@ -195,19 +232,65 @@ on_close_frame(struct ws *ws, const struct ws_event *ev)
 		conn_finish(ws->conn, CONN_CLOSED_PEER);
 }
 
+/* The inflater of this connection's messages; NULL: no memory. */
+static struct inflater *
+inflater_of(struct ws *ws)
+{
+	if (ws->takeover == 0)
+		return ws->o->inflater;
+	if (ws->inflater == NULL)
+		ws->inflater = inflater_new_takeover(ws->o->inflater, ws->takeover);
+	return ws->inflater;
+}
+
+static void
+on_compressed(struct ws *ws, const struct ws_event *ev, enum msg_kind kind)
+{
+	struct inflater *i = inflater_of(ws);
+	const uint8_t *data = NULL;
+	size_t n = 0;
+	int err = FAN_ENOMEM;
+
+	if (i != NULL)
+		err = inflate_message(i, ev->data, ev->len, ws->o->reader.message, &data, &n);
+	if (err == FAN_ENOMEM)
+		fail(ws, WS_CLOSE_INTERNAL, "out of memory", CONN_CLOSED_INTERNAL);
+	else if (err == FAN_ETOOBIG)
+		fail(ws, WS_CLOSE_TOO_BIG, "message too big", CONN_CLOSED_PROTOCOL);
+	else if (err != 0)
+		fail(ws, WS_CLOSE_INVALID_DATA, "invalid deflate data", CONN_CLOSED_PROTOCOL);
+	else if (kind == MSG_TEXT && !utf8_valid(data, n))
+		fail(ws, WS_CLOSE_INVALID_DATA, "invalid UTF-8", CONN_CLOSED_PROTOCOL);
+	else
+		ws->o->handler->on_message(ws->arg, kind, data, n);
+	if (i != NULL)
+		inflate_done(i);
+}
+
+static void
+on_message(struct ws *ws, const struct ws_event *ev)
+{
+	enum msg_kind kind = ev->type == WS_EVENT_TEXT ? MSG_TEXT : MSG_BINARY;
+
+	ws->assemble_due = 0;
+	if (ws->state != WS_OPEN)
+		return;
+	if (ev->compressed)
+		on_compressed(ws, ev, kind);
+	else
+		ws->o->handler->on_message(ws->arg, kind, ev->data, ev->len);
+}
+
 static void
 on_event(struct ws *ws, const struct ws_event *ev)
 {
 	switch (ev->type) {
 	case WS_EVENT_TEXT:
 	case WS_EVENT_BINARY:
-		ws->assemble_due = 0;
-		if (ws->state == WS_OPEN)
-			ws->o->handler->on_message(ws->arg,
-			    ev->type == WS_EVENT_TEXT ? MSG_TEXT : MSG_BINARY, ev->data, ev->len);
+		on_message(ws, ev);
 		break;
 	case WS_EVENT_PING:
-		ws_send(ws, WS_OP_PONG, ev->data, ev->len);
+		send_pong(ws, ev->data, ev->len);
 		break;
 	case WS_EVENT_PONG:
 		break;
@@ -374,6 +457,34 @@ on_slow(struct conn *c)
 }
 
 static void
+on_shed(struct conn *c, uint32_t key, uint64_t messages)
+{
+	const struct ws *ws = c->up;
+
+	ws->o->handler->on_shed(ws->arg, key, messages);
+}
+
+static void
+on_drained(struct conn *c)
+{
+	const struct ws *ws = c->up;
+
+	if (ws->state == WS_OPEN)
+		ws->o->handler->on_drained(ws->arg);
+}
+
+/* Every message of ours is one frame. */
+static size_t
+unit(const uint8_t *p, size_t n)
+{
+	struct frame_head head;
+
+	if (frame_head_decode(p, n, &head) != 0 || head.len > n)
+		return n;
+	return head.size + (size_t)head.len;
+}
+
+static void
 on_stop(struct conn *c)
 {
 	ws_close(c->up, WS_CLOSE_GOING_AWAY, "the server is stopping");
@@ -387,6 +498,7 @@ on_close(struct conn *c, enum conn_reason reason)
 	(void)reason;
 	ws->o->handler->on_close(ws->arg);
 	ws_reader_fini(&ws->reader);
+	inflater_free(ws->inflater);
 	if (ws->held != NULL) {
 		buf_fini(ws->held);
 		free(ws->held);

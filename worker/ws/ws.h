@@ -1,10 +1,11 @@
 /*
  * ws: one WebSocket connection: messages in and out, ping and pong, the closing handshake
- * (RFC 6455 §5.5, §7).
+ * (RFC 6455 §5.5, §7), and what comes compressed (RFC 7692).
  *
- * Owns:    itself and its reader.  Takes over a conn's handler; the conn outlives it.
+ * Owns:    itself, its reader, and its inflater where it has one of its own.  Takes over a conn's
+ *          handler; the conn outlives it.
  * Process: workers.
- * Layer:   worker/ws.  Uses net/conn, reader, frame.
+ * Layer:   worker/ws.  Uses net/conn, reader, frame, deflate.
  *
  * States: OPEN -> CLOSING (our close frame is out, the peer's is awaited) -> over.
  * Order of callbacks: on_message* while OPEN, then on_close as the last one, from the reaper at the
@@ -19,15 +20,22 @@
 
 #include "common/err.h"
 #include "common/publication.h"
+#include "worker/net/outq.h"
 #include "worker/ws/reader.h"
 
 struct block;
 struct conn;
+struct deflate_agreed;
+struct deflate_options;
+struct inflater;
 struct ws;
 
 struct ws_handler {
 	/* A whole message, lent until return. */
 	void (*on_message)(void *arg, enum msg_kind kind, const uint8_t *data, size_t n);
+	/* As conn's on_shed and on_drained. */
+	void (*on_shed)(void *arg, uint32_t key, uint64_t messages);
+	void (*on_drained)(void *arg);
 	void (*on_close)(void *arg);
 };
 
@@ -39,6 +47,8 @@ struct ws_options {
 	uint64_t ping_interval; /* 0: no pings; each connection varies it by up to 10 % */
 	uint64_t pong_timeout;  /* any bytes from the peer count as an answer */
 	uint64_t close;         /* for the peer's close frame */
+	const struct deflate_options *deflate; /* what may be agreed; NULL: no compression */
+	struct inflater *inflater; /* of all connections without takeover, where deflate is set */
 };
 
 /*
@@ -47,13 +57,16 @@ struct ws_options {
  */
 struct ws *ws_new(struct conn *c, const struct ws_options *o, void *arg);
 
+/* Before the first byte: messages may come compressed, as was agreed. */
+void ws_use_deflate(struct ws *ws, const struct deflate_agreed *agreed);
+
 /* Bytes that had come behind the handshake's request; may call back. */
 void ws_feed(struct ws *ws, uint8_t *p, size_t n);
 
 /* Sends one unfragmented message or control frame; a control frame has at most 125 bytes. */
 void ws_send(struct ws *ws, enum ws_opcode op, const void *data, size_t n);
 /* Sends whole frames that were encoded before, n bytes of b from off on. */
-void ws_send_block(struct ws *ws, struct block *b, size_t off, size_t n);
+void ws_send_block(struct ws *ws, struct block *b, size_t off, size_t n, struct outq_tag tag);
 
 /*
  * Sends a close frame with the code and a reason of at most 123 bytes of UTF-8, and begins the
