@@ -10,6 +10,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import WebSocket, { WebSocketServer } from 'ws';
+import { certificate } from './lib/certs.mjs';
 import { kill, removeDir, tempDir, track, untrack } from './lib/cleanup.mjs';
 import { Node, assertNoReports, binary, environment } from './lib/fanfare.mjs';
 import { freePort } from './lib/ports.mjs';
@@ -78,6 +79,25 @@ async function startFloor(mode, ...args) {
 	};
 }
 
+/* A proxy that hands over what it gets in pieces of a few bytes. */
+async function inPieces(port) {
+	const proxy = net.createServer({ noDelay: true }, (socket) => {
+		const other = net.connect({ port, host: '127.0.0.1', noDelay: true });
+		const pieces = (from, to) => {
+			from.on('data', (data) => {
+				for (let at = 0; at < data.length; at += 1 + at % 7)
+					to.write(data.subarray(at, at + 1 + at % 7));
+			});
+			from.on('error', () => to.destroy());
+			from.on('close', () => to.destroy());
+		};
+		pieces(socket, other);
+		pieces(other, socket);
+	});
+	await new Promise((resolve) => { proxy.listen(0, '127.0.0.1', resolve); });
+	return proxy;
+}
+
 describe('bench: the command line', () => {
 	test('help names modes, options and presets', async () => {
 		for (const args of [['--help'], ['help'], ['fanout', '--help']]) {
@@ -93,7 +113,10 @@ describe('bench: the command line', () => {
 			['fanout', '--size', '3'], ['fanout', '--size', '1e3x'], ['churn', '--window', '3'],
 			['fanout', '--preset', 'x'], ['fanout', 'x'], ['fanout', '--json=1'],
 			['fanout', '--window', '0'], ['fanout', '--publish', 'redis'],
-			['fanout', '--url', 'wss://127.0.0.1'], ['floor', '--listen', 'x'],
+			['fanout', '--url', 'https://127.0.0.1'], ['floor', '--listen', 'x'],
+			['fanout', '--insecure'], ['fanout', '--url', 'wss://127.0.0.1', '--ca', '/nowhere'],
+			['fanout', '--payload', 'json', '--size', '64'], ['fanout', '--payload', 'x'],
+			['fanout', '--deflate', '--match', 'marker'],
 			['fanout', '--window', '1.5']]) {
 			const { code, stdout, stderr } = await run(...args);
 			assert.equal(code, 2, `${args}: ${stderr}`);
@@ -198,6 +221,97 @@ describe('bench: with Fanfare', () => {
 	});
 });
 
+describe('bench: compressed, and by TLS', () => {
+	const json = ['--payload', 'json', '--size', 1024];
+	let dir;
+	let cert;
+	let node;
+	let plain;
+	let wss;
+	before(async () => {
+		const port = await freePort();
+		dir = tempDir('bench-tls');
+		cert = certificate(dir, 'broker', { names: ['127.0.0.1'] });
+		const ports = { public: await freePort(), internal: await freePort() };
+		node = new Node({
+			channels: [{ match: '*', publish: 'anyone' }],
+			deflate: { enabled: true },
+			limits: { message: 1 << 20 },
+			tls: { certificates: [cert.item] },
+			listen: { public: [`127.0.0.1:${ports.public}`, `127.0.0.1:${port} tls`] },
+		});
+		node.ports = ports;
+		await node.spawn();
+		await node.ready();
+		plain = ['--url', node.url('')];
+		wss = ['--url', `wss://127.0.0.1:${port}`, '--ca', cert.pem];
+	});
+	after(async () => {
+		await node.stop();
+		removeDir(dir);
+	});
+
+	test('less is received where messages are compressed', async () => {
+		const all = ['--subscribers', 9, '--messages', 60, '--window', 8, '--threads', 2];
+		const without = await good('fanout', ...plain, ...json, ...all);
+		assert.equal(without.wire_bytes, 1028);
+		const compressed = await good('fanout', ...plain, ...json, ...all, '--deflate');
+		assert.equal(compressed.deflate, 'yes');
+		assert.ok(compressed.wire_bytes > 100 && compressed.wire_bytes < 800,
+			`${compressed.wire_bytes} bytes`);
+	});
+
+	test('compressed messages larger than a read, and small ones that are not compressed', async () => {
+		await good('fanout', ...plain, '--deflate', '--subscribers', 3, '--messages', 12,
+			'--payload', 'json', '--size', 900_000, '--window', 3);
+		const small = await good('fanout', ...plain, '--deflate', '--subscribers', 3,
+			'--messages', 50, '--window', 3, '--size', 40);
+		assert.equal(small.wire_bytes, 42);
+	});
+
+	test('pairs, compressed', async () => {
+		await good('pairs', ...plain, ...json, '--deflate', '--pairs', 5, '--messages', 30,
+			'--window', 4);
+	});
+
+	test('compressed messages in small pieces', async () => {
+		const proxy = await inPieces(node.ports.public);
+		try {
+			await good('fanout', '--url', `ws://127.0.0.1:${proxy.address().port}`, ...json,
+				'--deflate', '--subscribers', 3, '--messages', 20, '--window', 4);
+		} finally {
+			proxy.close();
+		}
+	});
+
+	test('fanout and pairs by wss', async () => {
+		const result = await good('fanout', ...wss, '--subscribers', 20, '--messages', 100,
+			'--window', 8, '--threads', 2);
+		assert.equal(result.tls, 'yes');
+		await good('fanout', ...wss, ...json, '--deflate', '--subscribers', 5, '--messages', 50,
+			'--window', 8);
+		await good('fanout', ...wss, '--subscribers', 2, '--messages', 12, '--size', 300_000,
+			'--window', 3);
+		await good('pairs', ...wss, '--pairs', 5, '--messages', 30, '--window', 4);
+	});
+
+	test('churn and idle by wss', async () => {
+		const churn = await run('churn', ...wss, '--connections', 40, '--concurrency', 4, '--json');
+		assert.equal(churn.code, 0, churn.stderr);
+		assert.equal(churn.result.connections, 40);
+		const idle = await run('idle', ...wss, '--connections', 40, '--duration', 0.1, '--json');
+		assert.equal(idle.code, 0, idle.stderr);
+	});
+
+	test('a certificate that is not trusted: status 1, unless any will do', async () => {
+		const url = wss.slice(0, 2);
+		const { code, stderr } = await run('fanout', ...url, '--messages', 1);
+		assert.equal(code, 1);
+		assert.match(stderr, /connection 1 to 127\.0\.0\.1:\d+: TLS: self-signed certificate/);
+		await good('fanout', ...url, '--insecure', '--subscribers', 2, '--messages', 5);
+	});
+});
+
 describe('bench: with Redis', () => {
 	let redis;
 	let node;
@@ -282,20 +396,7 @@ describe('bench: with the floor', () => {
 	/* What comes in pieces is put together, by the tool and by the floor. */
 	test('everything in small pieces', async () => {
 		const floor = await startFloor('send');
-		const proxy = net.createServer({ noDelay: true }, (socket) => {
-			const other = net.connect({ port: floor.port, host: '127.0.0.1', noDelay: true });
-			const pieces = (from, to) => {
-				from.on('data', (data) => {
-					for (let at = 0; at < data.length; at += 1 + at % 7)
-						to.write(data.subarray(at, at + 1 + at % 7));
-				});
-				from.on('error', () => to.destroy());
-				from.on('close', () => to.destroy());
-			};
-			pieces(socket, other);
-			pieces(other, socket);
-		});
-		await new Promise((resolve) => { proxy.listen(0, '127.0.0.1', resolve); });
+		const proxy = await inPieces(floor.port);
 		const url = `ws://127.0.0.1:${proxy.address().port}`;
 		try {
 			for (const match of ['exact', 'marker']) {
@@ -314,13 +415,13 @@ describe('bench: with a broker that errs', () => {
 	 * Sends each message to all as `deliver(seq, data, previous)` says: the list of what goes out
 	 * in its place.
 	 */
-	async function faulty(deliver, use) {
-		const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+	async function faulty(deliver, use, perMessageDeflate = false) {
+		const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate });
 		const kept = {};
 		server.on('connection', (socket) => {
 			socket.on('message', (data) => {
 				const text = data.toString();
-				const seq = Number.parseInt(text.slice(8, 16), 16);
+				const seq = Number.parseInt(text.slice(text.indexOf('@fb:') + 8).slice(0, 8), 16);
 				for (const out of deliver(seq, text, kept)) {
 					for (const client of server.clients)
 						client.send(out);
@@ -378,6 +479,26 @@ describe('bench: with a broker that errs', () => {
 			const { result } = await faulty((seq, text) => [seq === 5 ? change(text) : text]);
 			assert.deepEqual(faults(result), { ...none, lost: 2, malformed: 2 });
 		}
+	});
+
+	test('the same, compressed', async () => {
+		const deflate = { threshold: 0, serverNoContextTakeover: true };
+		const use = ['--deflate', '--payload', 'json', '--size', 400];
+		for (const change of [(t) => t.replace('"event"', '"Event"'), (t) => t.slice(0, -1),
+			(t) => `${t} `, (t) => t.replace('@fb:', '@fx:')]) {
+			const { result } = await faulty((seq, text) => [seq === 5 ? change(text) : text], use,
+				deflate);
+			assert.deepEqual(faults(result), { ...none, lost: 2, malformed: 2 });
+		}
+		const { result } = await faulty((seq, text) => seq === 5 ? [text, text] : [text], use,
+			deflate);
+		assert.deepEqual(faults(result), { ...none, doubled: 2 });
+	});
+
+	test('compression is not agreed to', async () => {
+		const { result, stderr } = await faulty(() => [], ['--deflate']);
+		assert.equal(result, undefined);
+		assert.match(stderr, /answers connection 1 without permessage-deflate/);
 	});
 
 	test('nothing comes at all', async () => {

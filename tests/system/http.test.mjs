@@ -3,19 +3,11 @@
  * get through it.
  */
 import assert from 'node:assert/strict';
+import { CHUNKED, chunked, post, smuggled } from './lib/bad-requests.mjs';
 import { Client } from './lib/clients.mjs';
 import { ms, Node } from './lib/fanfare.mjs';
 import { RawClient, handshake } from './lib/raw.mjs';
 import { after, before, describe, eventually, test } from './lib/test.mjs';
-
-const post = (channel, body, fields = {}) => {
-	const all = { Host: 'a', 'Content-Length': Buffer.byteLength(body), ...fields };
-	const lines = Object.entries(all).filter(([, v]) => v !== null).map(([k, v]) => `${k}: ${v}`);
-	return `POST /pub/${channel} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n${body}`;
-};
-
-const chunked = (...chunks) =>
-	`${chunks.map((c) => `${c.length.toString(16)}\r\n${c}\r\n`).join('')}0\r\n\r\n`;
 
 describe('http', () => {
 	let node;
@@ -182,8 +174,6 @@ describe('http', () => {
 		client.destroy();
 	});
 
-	const te = { 'Content-Length': null, 'Transfer-Encoding': 'chunked' };
-
 	test('chunked bodies', async () => {
 		const client = await internal();
 		const bodies = {
@@ -196,7 +186,7 @@ describe('http', () => {
 				'x'.repeat(10) + 'y'.repeat(10),
 		};
 		for (const [body, text] of Object.entries(bodies)) {
-			client.send(post('seen', body, te));
+			client.send(post('seen', body, CHUNKED));
 			assert.equal((await client.response()).status, 200, JSON.stringify(body));
 			await published(text);
 		}
@@ -224,7 +214,7 @@ describe('http', () => {
 		await node.publish('seen', 'x'.repeat(10_000));
 		await published('x'.repeat(10_000));
 		for (const request of [post('seen', 'x'.repeat(10_001)),
-			post('seen', chunked('x'.repeat(6_000), 'x'.repeat(4_001)), te),
+			post('seen', chunked('x'.repeat(6_000), 'x'.repeat(4_001)), CHUNKED),
 			post('seen', '', { 'Content-Length': 2 ** 40 })]) {
 			const client = await internal();
 			client.send(request);
@@ -235,56 +225,14 @@ describe('http', () => {
 		await published();
 	});
 
-	/* Each is refused with 400 (or 501), and the request that it would hide is not executed. */
+	/* The request that it would hide is not executed. */
 	const hidden = post('seen', 'hidden');
-	const smuggled = {
-		'two different lengths': post('seen', '', { 'Content-Length': '0\r\nContent-Length: 5' }),
-		'two equal lengths': post('seen', 'hello', { 'Content-Length': '5\r\nContent-Length: 5' }),
-		'a list of lengths': post('seen', 'hello', { 'Content-Length': '5, 5' }),
-		'a length and chunks': post('seen', chunked('a'), { 'Transfer-Encoding': 'chunked' }),
-		'chunks and a length': post('seen', chunked('a'), { ...te, 'content-length': '3' }),
-		xchunked: post('seen', chunked('a'), { ...te, 'Transfer-Encoding': 'xchunked' }),
-		'chunked twice': post('seen', chunked('a'),
-			{ ...te, 'Transfer-Encoding': 'chunked, chunked' }),
-		'two fields of encoding': post('seen', chunked('a'),
-			{ ...te, 'Transfer-Encoding': 'chunked\r\nTransfer-Encoding: chunked' }),
-		'identity, chunked': post('seen', chunked('a'),
-			{ ...te, 'Transfer-Encoding': 'identity, chunked' }),
-		'gzip, chunked': post('seen', chunked('a'),
-			{ ...te, 'Transfer-Encoding': 'gzip, chunked' }),
-		'a vertical tab before chunked': post('seen', chunked('a'),
-			{ ...te, 'Transfer-Encoding': '\x0bchunked' }),
-		'chunked in quotes': post('seen', chunked('a'),
-			{ ...te, 'Transfer-Encoding': '"chunked"' }),
-		'a space before the colon': post('seen', 'hello').replace('Length:', 'Length :'),
-		'a bare line feed': post('seen', 'hello').replace('\r\nContent', '\nContent'),
-		'a bare line feed at the end': post('seen', 'hello').replace('\r\n\r\n', '\n\n'),
-		'a folded field': post('seen', 'hello').replace('Length: 5', 'Length:\r\n 5'),
-		'a negative length': post('seen', '', { 'Content-Length': '-1' }),
-		'a length with a sign': post('seen', 'hello', { 'Content-Length': '+5' }),
-		'a length in hex': post('seen', 'hello', { 'Content-Length': '0x5' }),
-		'a length with a space in it': post('seen', 'hello', { 'Content-Length': '5 5' }),
-		'an empty length': post('seen', '', { 'Content-Length': '' }),
-		'a huge length': post('seen', '', { 'Content-Length': '18446744073709551621' }),
-		'a chunk in decimal with a sign': post('seen', '+5\r\nhello\r\n0\r\n\r\n', te),
-		'a chunk of 0x5': post('seen', '0x5\r\nhello\r\n0\r\n\r\n', te),
-		'a negative chunk': post('seen', '-5\r\nhello\r\n0\r\n\r\n', te),
-		'a chunk without a size': post('seen', '\r\nhello\r\n0\r\n\r\n', te),
-		'a huge chunk': post('seen', '10000000000000005\r\nhello\r\n0\r\n\r\n', te),
-		'a chunk with a bare line feed': post('seen', '5\nhello\r\n0\r\n\r\n', te),
-		'a chunk longer than it says': post('seen', '3\r\nhello\r\n0\r\n\r\n', te),
-		'a space after a chunk size': post('seen', '5 \r\nhello\r\n0\r\n\r\n', te),
-		'a NUL in a field': post('seen', 'hello', { X: 'a\0b' }),
-		'no Host': post('seen', 'hello', { Host: null }),
-		'two Hosts': post('seen', 'hello', { Host: 'a\r\nHost: a' }),
-		'chunks in HTTP/1.0': post('seen', chunked('a'), te).replace('HTTP/1.1', 'HTTP/1.0'),
-	};
-	for (const [name, request] of Object.entries(smuggled)) {
+	for (const [name, request] of Object.entries(smuggled('seen'))) {
 		test(`smuggling: ${name}`, async () => {
 			const client = await internal();
 			client.send(request + hidden);
 			const { status } = await client.response();
-			assert.ok([400, 413, 501].includes(status), `${status}`);
+			assert.ok([400, 501].includes(status), `${status}`);
 			await client.end();
 			assert.equal(client.input.length, 0, 'bytes behind the answer');
 			client.destroy();
@@ -294,7 +242,7 @@ describe('http', () => {
 
 	test('a trailer that does not end is refused', async () => {
 		const client = await internal();
-		client.send(post('seen', `5\r\nhello\r\n0\r\n${'X: y\r\n'.repeat(2_000)}`, te));
+		client.send(post('seen', `5\r\nhello\r\n0\r\n${'X: y\r\n'.repeat(2_000)}`, CHUNKED));
 		assert.equal((await client.response()).status, 400);
 		await client.end();
 		client.destroy();

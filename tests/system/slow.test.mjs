@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { Client, json, openMany } from './lib/clients.mjs';
-import { ms, Node } from './lib/fanfare.mjs';
+import { ms, Node, run } from './lib/fanfare.mjs';
 import { OP, RawClient, frame } from './lib/raw.mjs';
 import { Sequence, numbered } from './lib/sequence.mjs';
 import { after, before, describe, eventually, sleep, test } from './lib/test.mjs';
@@ -14,6 +14,50 @@ async function stopped(node, target) {
 	const client = await RawClient.open(node, target);
 	client.socket.pause();
 	return client;
+}
+
+/* The same with fanfare.json. */
+async function stoppedJson(node, target) {
+	const client = await RawClient.open(node, target, { 'Sec-WebSocket-Protocol': 'fanfare.json' });
+	client.socket.pause();
+	return client;
+}
+
+/*
+ * Goes on reading until the last of the channels has told of its gap; returns the numbers of each
+ * channel's messages, and checks that each message is whole and comes before its channel's gap.
+ */
+async function readToGaps(client, channels) {
+	const got = Object.fromEntries(channels.map((c) => [c, []]));
+	const gaps = new Set();
+	client.socket.resume();
+	while (gaps.size < channels.length) {
+		const { opcode, data } = await client.frameButPing();
+		assert.equal(opcode, OP.TEXT);
+		const message = JSON.parse(data);
+		if (message.gap) {
+			assert.ok(!gaps.has(message.gap), 'told twice');
+			gaps.add(message.gap);
+			continue;
+		}
+		const sequence = new Sequence();
+		sequence.take(message.data);
+		sequence.assertOrdered();
+		assert.ok(!gaps.has(message.channel));
+		got[message.channel].push(sequence.last.get(`${message.channel} p`));
+	}
+	return got;
+}
+
+/* Where the numbers do not go on one by one; they never go back. */
+function holes(numbers) {
+	const at = [];
+	for (let i = 1; i < numbers.length; i++) {
+		assert.ok(numbers[i] > numbers[i - 1], 'out of order');
+		if (numbers[i] !== numbers[i - 1] + 1)
+			at.push(i);
+	}
+	return at;
 }
 
 /* Reads what is left; returns the close frame, or undefined where the connection was cut. */
@@ -131,6 +175,138 @@ describe('slow: stalled for too long', () => {
 		bad.destroy();
 		good.terminate();
 		await node.stop();
+	});
+});
+
+describe('slow: the close frame', () => {
+	let node;
+	before(async () => {
+		node = await Node.start({
+			limits: { queue: 256 << 10, stall: ms(60_000), close: ms(20_000),
+				ping_interval: ms(60_000) },
+		});
+	});
+	after(() => node?.stop());
+
+	test('who reads on in time finds 1013 behind what has begun', { timeout: 60 }, async () => {
+		const N = 400; /* more than the kernel's buffers and the queue hold */
+		const client = await stopped(node, '/ws/kick');
+		for (let n = 1; n <= N; n++)
+			await node.publish('kick', numbered('kick', 'p', n, 30_000));
+		const sequence = new Sequence();
+		client.socket.resume();
+		for (;;) {
+			const f = await client.frame();
+			if (f.opcode === OP.CLOSE) {
+				assert.equal(f.code, 1013);
+				break;
+			}
+			sequence.take(f.data.toString());
+		}
+		/* What had begun, from the first on, and nothing after that. */
+		sequence.assertComplete(sequence.received);
+		assert.ok(sequence.received > 0 && sequence.received < N);
+		client.destroy();
+	});
+});
+
+describe('slow: what may be left out', () => {
+	const STALL = 500;
+	const N = 400;
+	const SIZE = 30_000; /* N of them are more than the kernel's buffers and the queue hold */
+	let node;
+	before(async () => {
+		node = await Node.start({
+			limits: { queue: 256 << 10, stall: ms(STALL), ping_interval: ms(60_000) },
+			channels: [{ match: 'old*', slow: 'drop-oldest' }, { match: 'new*', slow: 'latest' }],
+		});
+	});
+	after(() => node?.stop());
+
+	const publishAll = async (channels, from, to) => {
+		for (let n = from; n <= to; n++) {
+			for (const channel of channels)
+				await node.publish(channel, numbered(channel, 'p', n, SIZE));
+		}
+	};
+
+	/* One more message comes behind all that waited. */
+	const assertLive = async (client, channel) => {
+		await node.publish(channel, numbered(channel, 'p', N + 1));
+		const { data } = await client.frameButPing();
+		assert.equal(JSON.parse(data).data, numbered(channel, 'p', N + 1));
+	};
+
+	test('drop-oldest: a beginning, a hole, the newest without a hole, and word of it',
+		{ timeout: 60 }, async () => {
+			const client = await stoppedJson(node, '/ws/old1');
+			await publishAll(['old1'], 1, N);
+			/* Standing still is no reason to end it. */
+			await sleep(STALL * 3);
+			assert.equal(await node.subscribers('old1'), 1);
+			const { old1 } = await readToGaps(client, ['old1']);
+			assert.equal(old1[0], 1);
+			assert.equal(old1.at(-1), N);
+			assert.equal(holes(old1).length, 1);
+			assert.ok(old1.length - holes(old1)[0] >= 4, 'less was kept than may wait');
+			await assertLive(client, 'old1');
+			client.destroy();
+		});
+
+	test('latest: at the end the last message of each channel', { timeout: 60 }, async () => {
+		const channels = ['new1', 'new2', 'new3'];
+		const client = await stoppedJson(
+			node, `/ws?${channels.map((c) => `channel=${c}`).join('&')}`);
+		await publishAll(channels, 1, N);
+		await sleep(STALL * 3);
+		assert.equal(await node.subscribers('new2'), 1);
+		const got = await readToGaps(client, channels);
+		for (const channel of channels) {
+			assert.equal(got[channel].at(-1), N);
+			assert.ok(holes(got[channel]).length <= 2, 'it caught up in between');
+			assert.ok(got[channel].length < N);
+		}
+		for (const channel of channels)
+			await assertLive(client, channel);
+		client.destroy();
+	});
+
+	test('channels with different rules on one connection', { timeout: 60 }, async () => {
+		const client = await stoppedJson(node, '/ws?channel=old2&channel=new4');
+		await publishAll(['old2', 'new4'], 1, N);
+		const { old2, new4 } = await readToGaps(client, ['old2', 'new4']);
+		assert.equal(old2.at(-1), N);
+		assert.equal(new4.at(-1), N);
+		const [hole] = holes(old2);
+		assert.ok(old2.length - hole >= 4);
+		assert.equal(new4.filter((n) => n >= old2[hole]).length, 1);
+		await assertLive(client, 'old2');
+		client.destroy();
+	});
+
+	test('who has no words for a gap goes on without', { timeout: 60 }, async () => {
+		const client = await stopped(node, '/ws/new5');
+		await publishAll(['new5'], 1, N);
+		client.socket.resume();
+		const numbers = [];
+		while (numbers.at(-1) !== N) {
+			const sequence = new Sequence();
+			sequence.take((await client.frameButPing()).data.toString());
+			sequence.assertOrdered();
+			numbers.push(sequence.last.get('new5 p'));
+		}
+		assert.ok(numbers.length < N);
+		await node.publish('new5', 'on');
+		assert.equal((await client.frameButPing()).data.toString(), 'on');
+		client.destroy();
+	});
+
+	test('a rule that is not known, and default where there is none', async () => {
+		for (const slow of ['default', 'sometimes']) {
+			const { code, stderr } = await run(['check', '--set', `limits.slow=${slow}`]);
+			assert.notEqual(code, 0);
+			assert.match(stderr, /limits\.slow/);
+		}
 	});
 });
 

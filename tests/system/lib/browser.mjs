@@ -10,7 +10,8 @@ import { chromium } from 'playwright-core';
 import { descendants, removeDir, tempDir, track } from './cleanup.mjs';
 
 export class Browser {
-	static async start() {
+	/* args: more of Chromium's own. */
+	static async start({ args = [] } = {}) {
 		const browser = new Browser();
 		browser.dir = tempDir('browser');
 		const before = new Set(descendants(process.pid).map((p) => p.pid));
@@ -19,7 +20,7 @@ export class Browser {
 			headless: true,
 			viewport: { width: 1280, height: 800 },
 			args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update',
-				'--disable-sync', '--no-first-run', '--disable-gpu', '--disable-quic'],
+				'--disable-sync', '--no-first-run', '--disable-gpu', '--disable-quic', ...args],
 		});
 		browser.context.setDefaultTimeout(15_000);
 		for (const p of descendants(process.pid).filter((q) => !before.has(q.pid)))

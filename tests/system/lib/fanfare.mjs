@@ -65,12 +65,15 @@ export async function run(args, { env, input = '', timeout = 10_000 } = {}) {
 export class Node {
 	/*
 	 * options: as in the configuration file, nested; the two listeners and the level of the log
-	 * are filled in.
+	 * are filled in.  files: the limit of open files; stderr: an fd to log to, instead of to
+	 * node.stderr.
 	 */
-	constructor(options = {}, { env = {}, ports } = {}) {
+	constructor(options = {}, { env = {}, ports, files, stderr = 'pipe' } = {}) {
 		this.options = options;
 		this.env = env;
 		this.ports = ports;
+		this.files = files;
+		this.stdio = ['ignore', 'pipe', stderr];
 		this.dir = tempDir('node');
 		this.stderr = '';
 	}
@@ -98,13 +101,15 @@ export class Node {
 		/* JSON is YAML too. */
 		this.file = path.join(this.dir, 'fanfare.yaml');
 		fs.writeFileSync(this.file, JSON.stringify(config, null, 2));
-		this.child = spawn(binary, ['-c', this.file], {
+		const limit = this.files === undefined ? [] : ['prlimit', `--nofile=${this.files}`];
+		const [command, ...args] = [...limit, binary, '-c', this.file];
+		this.child = spawn(command, args, {
 			env: environment(this.dir, this.env),
-			stdio: ['ignore', 'pipe', 'pipe'],
+			stdio: this.stdio,
 		});
 		this.pid = this.child.pid;
 		track(this.pid);
-		for (const stream of [this.child.stdout, this.child.stderr])
+		for (const stream of [this.child.stdout, this.child.stderr].filter(Boolean))
 			stream.setEncoding('utf8').on('data', (s) => { this.stderr += s; });
 		this.exited = new Promise((resolve) => {
 			this.child.on('exit', (code, signal) => resolve({ code, signal }));

@@ -12,10 +12,11 @@ export const OP = { CONT: 0, TEXT: 1, BINARY: 2, CLOSE: 8, PING: 9, PONG: 10 };
 
 /*
  * The bytes of a frame.  Everything that a peer can do wrong can be asked for: fin, rsv (0-7),
- * mask: false, len: a length to declare instead of the true one, size: 7, 16 or 64 bits to declare
- * it in.
+ * mask: false, key: that of the mask, len: a length to declare instead of the true one, size: 7, 16
+ * or 64 bits to declare it in.
  */
-export function frame(opcode, payload = '', { fin = true, rsv = 0, mask = true, len, size } = {}) {
+export function frame(opcode, payload = '',
+	{ fin = true, rsv = 0, mask = true, key = crypto.randomBytes(4), len, size } = {}) {
 	const data = Buffer.from(payload);
 	const declared = BigInt(len ?? data.length);
 	size ??= declared < 126n ? 7 : declared < 65_536n ? 16 : 64;
@@ -31,7 +32,6 @@ export function frame(opcode, payload = '', { fin = true, rsv = 0, mask = true, 
 	}
 	if (!mask)
 		return Buffer.concat([Buffer.from(head), data]);
-	const key = crypto.randomBytes(4);
 	const masked = Buffer.from(data);
 	for (let i = 0; i < masked.length; i++)
 		masked[i] ^= key[i & 3];
@@ -67,13 +67,16 @@ export function handshake(target = '/ws/news', fields = {}, { host = '127.0.0.1'
 }
 
 export class RawClient {
-	static async connect(port) {
+	/* to: a port of the loopback, or what net.connect takes: { path }, { host, port }. */
+	static async connect(to) {
+		const where = typeof to === 'object' ? to : { port: to, host: '127.0.0.1' };
 		const client = new RawClient();
 		client.input = Buffer.alloc(0);
 		client.ended = false; /* the server has sent its end, or cut */
+		client.error = undefined; /* how the connection was cut, if it was */
 		client.wake = () => {};
 		client.socket = net.connect(
-			{ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+			{ ...where, allowHalfOpen: true, noDelay: true });
 		client.socket.on('data', (data) => {
 			client.input = Buffer.concat([client.input, data]);
 			client.wake();
@@ -82,7 +85,10 @@ export class RawClient {
 			client.ended = true;
 			client.wake();
 		};
-		client.socket.on('end', over).on('close', over).on('error', over);
+		client.socket.on('end', over).on('close', over).on('error', (error) => {
+			client.error = error;
+			over();
+		});
 		await within(5_000, 'connect', new Promise((resolve, reject) => {
 			client.socket.once('connect', resolve);
 			client.socket.once('error', reject);
@@ -90,13 +96,13 @@ export class RawClient {
 		return client;
 	}
 
-	/* Connects and does the handshake. */
+	/* Connects and does the handshake; what was answered stays in `answer`. */
 	static async open(node, target = '/ws/news', fields = {}) {
 		const client = await RawClient.connect(node.ports.public);
 		client.send(handshake(target, fields));
-		const answer = await client.response();
-		if (answer.status !== 101)
-			throw new Error(`handshake: ${answer.status} ${answer.body}`);
+		client.answer = await client.response();
+		if (client.answer.status !== 101)
+			throw new Error(`handshake: ${client.answer.status} ${client.answer.body}`);
 		return client;
 	}
 
@@ -144,7 +150,7 @@ export class RawClient {
 		});
 	}
 
-	/* The next frame: { fin, rsv, opcode, masked, data, code, reason }. */
+	/* The next frame: { fin, rsv, opcode, masked, headSize, data, code, reason }. */
 	frame(timeout = 5_000) {
 		return this.wait(timeout, 'a frame', () => this.takeFrame());
 	}
@@ -175,6 +181,7 @@ export class RawClient {
 			rsv: (b[0] >> 4) & 7,
 			opcode: b[0] & 15,
 			masked: (b[1] & 0x80) !== 0,
+			headSize: at,
 			data,
 		};
 		if (f.opcode === OP.CLOSE) {
