@@ -1,0 +1,203 @@
+/*
+ * fuzz_engine: what comes from Redis: replies (broker/engine/redis_resp), publications
+ * (broker/engine/envelope); and redis.url (broker/engine/redis_url).
+ *
+ * Process: fuzz targets.
+ * Layer:   tests.  Uses fuzz, broker/engine.
+ *
+ * Input: a byte that says which, 'r', 'e' or 'u', and the bytes.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "broker/engine/envelope.h"
+#include "broker/engine/redis_resp.h"
+#include "broker/engine/redis_url.h"
+#include "common/utf8.h"
+#include "tests/fuzz/fuzz.h"
+
+/* --- replies ------------------------------------------------------------------------------- */
+
+static int
+on_reply(void *arg, const struct redis_reply *r)
+{
+	struct buf *out = arg;
+	size_t i;
+
+	FUZZ_CHECK(r->n > 0 && r->n <= REDIS_ARRAY_MAX && (r->array || r->n == 1));
+	fuzz_note_number(out, r->array ? (int64_t)r->n : -1);
+	for (i = 0; i < r->n; i++) {
+		const struct redis_value *v = &r->v[i];
+
+		FUZZ_CHECK(v->type <= REDIS_TYPE_NIL);
+		fuzz_note_number(out, v->type);
+		fuzz_note_number(out, v->number);
+		fuzz_note_number(out, (int64_t)v->len);
+		fuzz_note(out, v->data, v->len);
+	}
+	return 0;
+}
+
+static void
+read_replies(struct fuzz_input in, size_t piece, struct buf *out)
+{
+	struct redis_reader *r = redis_reader_new(on_reply, out);
+	struct fuzz_cuts cuts;
+	const char *why = NULL;
+	int err = 0;
+
+	FUZZ_CHECK(r != NULL);
+	fuzz_cuts_even(&cuts, piece);
+	while (err == 0 && in.n > 0) {
+		struct fuzz_input next = fuzz_take(&in, fuzz_cuts_next(&cuts, in.n));
+		uint8_t *copy = fuzz_copy(next.p, next.n);
+
+		err = redis_reader_feed(r, (const char *)copy, next.n, &why);
+		free(copy);
+	}
+	FUZZ_CHECK(err == 0 || (err == FAN_EPROTO && why != NULL && *why != '\0'));
+	fuzz_note_number(out, err);
+	redis_reader_free(r);
+}
+
+static void
+check_replies(struct fuzz_input in)
+{
+	static const size_t pieces[] = { 1, 5, 64 };
+	struct buf whole, part;
+	size_t i;
+
+	buf_init(&whole, SIZE_MAX / 8);
+	read_replies(in, SIZE_MAX, &whole);
+	for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+		buf_init(&part, SIZE_MAX / 8);
+		read_replies(in, pieces[i], &part);
+		FUZZ_CHECK(fuzz_same(&whole, &part));
+		buf_fini(&part);
+	}
+	buf_fini(&whole);
+}
+
+static int
+on_command(void *arg, const struct redis_reply *r)
+{
+	const struct fuzz_input *in = arg;
+
+	FUZZ_CHECK(r->array && r->n == 2);
+	FUZZ_CHECK(r->v[0].len == 7 && memcmp(r->v[0].data, "PUBLISH", 7) == 0);
+	FUZZ_CHECK(r->v[1].len == in->n && (in->n == 0 || memcmp(r->v[1].data, in->p, in->n) == 0));
+	return 0;
+}
+
+/* A command is an array of strings, which the reader of replies can read. */
+static void
+check_command(struct fuzz_input in)
+{
+	size_t half = in.n / 2;
+	struct redis_arg args[2] = { { "PUBLISH", 7, NULL, 0 },
+		{ in.p, half, in.p + half, in.n - half } };
+	struct redis_reader *r = redis_reader_new(on_command, &in);
+	const char *why;
+	struct buf b;
+
+	FUZZ_CHECK(r != NULL);
+	buf_init(&b, SIZE_MAX / 8);
+	FUZZ_CHECK(redis_command_append(&b, args, 2) == 0);
+	FUZZ_CHECK(redis_reader_feed(r, (const char *)buf_data(&b), buf_len(&b), &why) == 0);
+	buf_fini(&b);
+	buf_init(&b, 16);
+	FUZZ_CHECK(redis_command_append(&b, args, 2) == FAN_ETOOBIG && buf_len(&b) == 0);
+	buf_fini(&b);
+	redis_reader_free(r);
+}
+
+/* --- publications -------------------------------------------------------------------------- */
+
+/* What is written in this kind is read in this kind. */
+static void
+check_envelope(enum msg_kind kind, struct fuzz_input in)
+{
+	uint8_t *whole = malloc(ENVELOPE_HEAD + in.n);
+	uint8_t head[ENVELOPE_HEAD];
+	const uint8_t *data;
+	enum msg_kind got;
+	size_t n, len;
+
+	FUZZ_CHECK(whole != NULL);
+	n = envelope_head(kind, in.p, in.n, head);
+	FUZZ_CHECK(n == 0 || n == ENVELOPE_HEAD);
+	memcpy(whole, head, n);
+	if (in.n > 0)
+		memcpy(whole + n, in.p, in.n);
+	envelope_decode(whole, n + in.n, &got, &data, &len);
+	FUZZ_CHECK(got == kind && len == in.n && data == whole + n);
+	free(whole);
+}
+
+static void
+check_publication(struct fuzz_input in)
+{
+	uint8_t *copy = fuzz_copy(in.p, in.n);
+	const uint8_t *data;
+	enum msg_kind kind;
+	size_t len;
+
+	envelope_decode(copy, in.n, &kind, &data, &len);
+	FUZZ_CHECK(len <= in.n && (in.n == 0 || data + len == copy + in.n));
+	FUZZ_CHECK(kind == MSG_BINARY || utf8_valid(data, len));
+	free(copy);
+	check_envelope(MSG_BINARY, in);
+	if (utf8_valid(in.p, in.n))
+		check_envelope(MSG_TEXT, in);
+}
+
+/* --- redis.url ----------------------------------------------------------------------------- */
+
+static void
+check_url(struct fuzz_input in)
+{
+	char *text = fuzz_string(in), shown[REDIS_URL_TEXT];
+	struct redis_url u;
+	const char *why = NULL;
+	int err = redis_url_parse(text, &u, &why);
+
+	if (err != 0) {
+		FUZZ_CHECK(err == FAN_EINVAL && why != NULL && *why != '\0');
+	} else {
+		FUZZ_CHECK((u.host != NULL) != (u.path != NULL));
+		FUZZ_CHECK(u.host == NULL || (*u.host != '\0' && strlen(u.host) <= 253));
+		FUZZ_CHECK(
+		    u.path == NULL || strlen(u.path) < sizeof(((struct sockaddr_un *)0)->sun_path));
+		FUZZ_CHECK(u.host == NULL || (atoi(u.port) > 0 && atoi(u.port) <= 65535));
+		FUZZ_CHECK(strlen(redis_url_text(&u, shown)) < REDIS_URL_TEXT);
+		/* Long enough to be nothing else, unless it is a part of where the server is. */
+		if (u.password != NULL && strlen(u.password) >= 24 &&
+		    strstr(u.host != NULL ? u.host : u.path, u.password) == NULL)
+			FUZZ_CHECK(strstr(shown, u.password) == NULL);
+		redis_url_fini(&u);
+	}
+	free(text);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input in = { data, size };
+
+	switch (fuzz_byte(&in)) {
+	case 'r':
+		check_replies(in);
+		check_command(in);
+		break;
+	case 'e':
+		check_publication(in);
+		break;
+	case 'u':
+		check_url(in);
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
