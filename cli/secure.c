@@ -50,10 +50,14 @@ static int
 set_host(struct secure *s, const char *host)
 {
 	uint8_t address[16];
+	/* OpenSSL's macro takes the const away. */
+	char name[256];
 
+	if (snprintf(name, sizeof(name), "%s", host) >= (int)sizeof(name))
+		return 0;
 	if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
 		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(s->ssl), host);
-	return SSL_set_tlsext_host_name(s->ssl, host) == 1 && SSL_set1_host(s->ssl, host) == 1;
+	return SSL_set_tlsext_host_name(s->ssl, name) == 1 && SSL_set1_host(s->ssl, host) == 1;
 }
 
 /* FAN_EINVAL: the authorities cannot be read. */
