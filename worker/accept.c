@@ -123,7 +123,12 @@ serve(struct listener *l, int fd, const struct sockaddr_storage *client, bool na
 		log_debug("connected client=%s%s",
 		    sock_addr_text((const struct sockaddr *)client, text),
 		    named ? " by=proxy" : "");
-	if (l->kind == LISTENER_PUBLIC && !client_arrives(a->opt.clients, h, !l->tls))
+	/*
+	 * Over TLS there is nobody to tell yet; and who is refused again and again must not fill the
+	 * worker by being told.
+	 */
+	if (l->kind == LISTENER_PUBLIC &&
+	    !client_arrives(a->opt.clients, h, !l->tls && connections(a) <= a->opt.max / 2))
 		return 0;
 	if (l->tls && conn_set_tls(h->conn) != 0)
 		goto fail;

@@ -520,3 +520,27 @@ describe('limits of an address', () => {
 		held.forEach((c) => c.destroy());
 	});
 });
+
+describe('an address that goes on after its limit', () => {
+	let node;
+	before(async () => {
+		node = await Node.start({
+			limits: { connections: 40, address_connections: 1, close: '60s' },
+		});
+	});
+	after(() => node?.stop());
+
+	test('shuts nobody out', async () => {
+		const crowd = [];
+		for (let i = 0; i < 100; i++) {
+			crowd.push(await connect(node.ports.public, '127.0.0.5'));
+			crowd[i].send(get());
+		}
+		/* Who is told keeps a place until he closes too, and none of them does. */
+		assert.equal((await crowd[1].response()).status, 429);
+		const other = await connect(node.ports.public, '127.0.0.6');
+		other.send(get());
+		assert.equal((await other.response()).status, 404);
+		[...crowd, other].forEach((c) => c.destroy());
+	});
+});

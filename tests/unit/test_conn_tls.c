@@ -16,6 +16,7 @@
 #include "tests/unit/tls_fixture.h"
 #include "worker/net/burst.h"
 #include "worker/net/conn.h"
+#include "worker/net/poller.h"
 #include "worker/net/tls.h"
 
 #define QUEUE_MAX ((size_t)4000000)
@@ -546,6 +547,29 @@ Test(conn_tls, finishing_sends_all_and_says_goodbye)
 	cr_assert_eq(up.closes, 1);
 	cr_assert_eq(up.reason, CONN_CLOSED_DONE);
 	block_unref(b);
+}
+
+/* Reading waits for the socket to take the answers to many key updates, when the end comes. */
+Test(conn_tls, finishing_does_not_go_on_with_what_reading_waited_for)
+{
+	uint8_t raw[4096];
+	int i;
+
+	open_conn();
+	connect_client();
+	for (i = 0; i < 10000 && !up.conn->read_waits; i++) {
+		cr_assert_eq(SSL_key_update(client, SSL_KEY_UPDATE_REQUESTED), 1);
+		(void)SSL_do_handshake(client);
+		pass();
+	}
+	cr_assert(up.conn->read_waits);
+	conn_finish(up.conn, CONN_CLOSED_DONE);
+	for (i = 0; i < 100; i++) {
+		(void)recv(fd, raw, sizeof(raw), MSG_DONTWAIT);
+		pass();
+	}
+	cr_assert_eq(
+	    up.conn->watch, POLLER_IN, "nothing is to be written, so it must not be woken");
 }
 
 Test(conn_tls, the_clients_end_and_then_ours)

@@ -95,7 +95,7 @@ refuse(struct clients *cs, struct http *h, const struct sockaddr_storage *client
 }
 
 bool
-client_arrives(struct clients *cs, struct http *h, bool plain)
+client_arrives(struct clients *cs, struct http *h, bool tell)
 {
 	struct sockaddr_storage client;
 	int err;
@@ -108,12 +108,13 @@ client_arrives(struct clients *cs, struct http *h, bool plain)
 	err = move_in(h->conn, &client);
 	if (err == 0)
 		return true;
-	if (plain) {
+	if (tell) {
 		refuse(cs, h, &client, err);
 		return false;
 	}
-	log_refusal(cs, &client);
-	conn_close(h->conn, CONN_CLOSED_POLICY);
+	if (err == FAN_EFULL)
+		log_refusal(cs, &client);
+	conn_close(h->conn, err == FAN_EFULL ? CONN_CLOSED_POLICY : CONN_CLOSED_INTERNAL);
 	return false;
 }
 

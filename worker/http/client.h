@@ -38,10 +38,10 @@ FAN_NODISCARD int clients_init(struct clients *cs, const struct conf *c, struct 
 void clients_fini(struct clients *cs);
 
 /*
- * A public connection has come and nothing was read from it yet.  plain: it speaks HTTP and not TLS,
- * so that it can be told why it is refused.  false: it was refused, and ends.
+ * A public connection has come and nothing was read from it yet.  tell: if it is refused it shall be
+ * told why, which keeps a place until it closes too; else it is closed.  false: it was refused.
  */
-FAN_NODISCARD bool client_arrives(struct clients *cs, struct http *h, bool plain);
+FAN_NODISCARD bool client_arrives(struct clients *cs, struct http *h, bool tell);
 
 /* At the beginning of a request.  false: it was refused and answered. */
 FAN_NODISCARD bool client_asks(struct clients *cs, struct http *h, const struct http_request *req);

@@ -519,6 +519,8 @@ conn_finish(struct conn *c, enum conn_reason reason)
 	c->state = CONN_FINISHING;
 	c->reason = (uint8_t)reason;
 	c->paused = false;
+	/* What comes now is not decrypted, so that reading needs no writing any more. */
+	c->read_waits = false;
 	deadline_set(c->net->deadlines, &c->deadline, c->net->linger_ms);
 	if (c->queue == NULL)
 		end_output(c);

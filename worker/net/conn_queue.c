@@ -238,10 +238,8 @@ conn_queues_shed(struct net *n)
 	if (n->queues_max == 0 || n->queued <= n->queues_max)
 		return;
 	/* Each round leaves none of the longest quarter, so that few rounds are enough. */
-	while (n->queued > enough) {
-		most = longest(n);
+	while (n->queued > enough && (most = longest(n)) > 0)
 		clients += shed_longest(n, most - most / 4, enough);
-	}
 	n->shed_clients += clients;
 	if (log_gate_open(&gate, 1))
 		log_warnx("queues of all clients over limits.queues: bytes=%zu now=%zu "
