@@ -407,7 +407,8 @@ parse_phrase(enum json_error_code code)
 int
 json_parse(const char *text, size_t n, size_t depth, json_t **out, const char **why)
 {
-	json_error_t error;
+	/* Where its first allocation fails jansson leaves the code as it was. */
+	json_error_t error = { .line = -1 };
 
 	*out = NULL;
 	/* jansson passes over a NUL that follows a number. */
