@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "broker/engine/redis_url.h"
+#include "cli/rule.h"
 #include "common/conf.h"
 #include "common/publication.h"
+#include "worker/auth/token.h"
 #include "worker/net/tls.h"
 
 static const char check_usage[] =
@@ -23,7 +25,7 @@ static const char check_usage[] =
     "\n"
     "  -c FILE           the file; - is standard input; without it the defaults\n"
     "  --set KEY=VALUE   one option, as often as needed\n"
-    "  --channel NAME    says which rule applies to this channel instead\n";
+    "  --channel NAME    says instead which rule applies to this channel, and what it means\n";
 
 static const char help_usage[] =
     "Fanfare pushes messages to browsers, phones and services over WebSocket.\n"
@@ -32,11 +34,12 @@ static const char help_usage[] =
     "  fanfare check [-c FILE]                  checks and prints the configuration\n"
     "  fanfare sub CHANNEL...                   prints the messages of channels\n"
     "  fanfare pub CHANNEL [MESSAGE]            publishes a message\n"
+    "  fanfare token [-c FILE]                  makes a client's token; inspects one; makes keys\n"
     "  fanfare help config                      lists every option\n"
     "  fanfare help config --example            prints a file with every option to start from\n"
     "  fanfare version                          prints the version\n"
     "\n"
-    "check, sub and pub say more with --help.\n";
+    "check, sub, pub and token say more with --help.\n";
 
 /* What the engine would refuse at start. */
 static int
@@ -81,6 +84,8 @@ cli_load_conf(const char *file, char *const *sets, size_t nsets, struct conf **o
 			rc = one;
 		if ((one = tls_check(c, stderr)) != 0)
 			rc = one;
+		if ((one = tokens_check(c, stderr)) != 0)
+			rc = one;
 	}
 	if (rc != 0) {
 		conf_free(c);
@@ -90,32 +95,13 @@ cli_load_conf(const char *file, char *const *sets, size_t nsets, struct conf **o
 	return 0;
 }
 
-/* What was printed counts only if it arrived. */
-static int
-finish_stdout(void)
+int
+cli_finish_stdout(void)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return 0;
 	(void)fprintf(stderr, "standard output: %s\n", strerror(errno));
 	return 1;
-}
-
-static void
-print_rule(const struct conf *c, const char *channel)
-{
-	const struct conf_rule *rule = conf_rule_for(c, channel);
-	size_t i = 0;
-
-	while (i < c->channels.n && rule != &c->channels.item[i])
-		i++;
-	if (i < c->channels.n)
-		(void)printf("%s: rule %zu of %zu, match \"%s\"\n", channel, i + 1, c->channels.n,
-		    rule->match);
-	else
-		(void)printf("%s: no rule matches, so the defaults apply\n", channel);
-	(void)printf("  subscribe: %s\n  publish:   %s\n",
-	    rule->subscribe == CONF_ANYONE ? "anyone" : "nobody",
-	    rule->publish == CONF_ANYONE ? "anyone (and backends)" : "backends only");
 }
 
 /* The checked configuration, or what it means for a channel. */
@@ -130,7 +116,7 @@ check(const char *file, char *const *sets, size_t nsets, const char *channel)
 	if (channel == NULL) {
 		conf_print(c, stdout, false);
 	} else if (channel_name_valid(channel, strlen(channel), (size_t)c->limits.channel_name)) {
-		print_rule(c, channel);
+		rule_explain(c, channel, stdout);
 	} else {
 		(void)fprintf(stderr,
 		    "--channel: no channel can have this name: 1 to %d characters of A-Z a-z 0-9 "
@@ -139,7 +125,7 @@ check(const char *file, char *const *sets, size_t nsets, const char *channel)
 		status = 1;
 	}
 	conf_free(c);
-	return finish_stdout() != 0 ? 1 : status;
+	return cli_finish_stdout() != 0 ? 1 : status;
 }
 
 int
@@ -175,7 +161,7 @@ cli_check(int argc, char **argv)
 			break;
 		case 'h':
 			(void)fputs(check_usage, stdout);
-			status = finish_stdout();
+			status = cli_finish_stdout();
 			break;
 		default:
 			status = 2;
@@ -206,5 +192,5 @@ cli_help(int argc, char **argv)
 		(void)fputs(help_usage, stderr);
 		return 2;
 	}
-	return finish_stdout();
+	return cli_finish_stdout();
 }

@@ -15,6 +15,7 @@
 #include "common/conf_report.h"
 #include "common/conf_table.h"
 #include "common/conf_yaml.h"
+#include "common/publication.h"
 
 #define FILE_SIZE_MAX (1U << 20)
 
@@ -210,8 +211,12 @@ conf_rule_for(const struct conf *c, const char *channel)
 		.match = any,
 		.subscribe = CONF_ANYONE,
 		.publish = CONF_NOBODY,
+		.position_check = true,
 	};
 
+	/* Fanfare's own channels are nobody's to make rules for. */
+	if (channel[0] == CHANNEL_INTERNAL)
+		return &otherwise;
 	for (size_t i = 0; i < c->channels.n; i++)
 		if (fnmatch(c->channels.item[i].match, channel, 0) == 0)
 			return &c->channels.item[i];

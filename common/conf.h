@@ -25,10 +25,19 @@ struct conf_list {
 	size_t n;
 };
 
-/* Who may do a thing on a channel. */
+/* Who may do a thing on a channel.  Backends may do everything. */
 enum conf_who {
 	CONF_NOBODY = 0,
 	CONF_ANYONE = 1,
+	CONF_AUTHENTICATED, /* who has shown a token, or was named by the connect hook */
+	CONF_TOKEN,         /* whose token names the channel */
+	CONF_APP,           /* whom the application allows it, by its hook */
+};
+
+/* What happens where a hook cannot be asked. */
+enum conf_hook_failure {
+	CONF_HOOK_DENY,
+	CONF_HOOK_ALLOW,
 };
 
 /* What happens to a client that takes its messages too slowly. */
@@ -59,10 +68,20 @@ enum conf_proxy_header {
 
 /* One entry of `channels`; the first whose glob matches a channel applies. */
 struct conf_rule {
-	char *match;   /* glob as fnmatch(3) has it: * ? [...] */
-	int subscribe; /* enum conf_who, default anyone */
-	int publish;   /* enum conf_who, default nobody */
-	int slow;      /* enum conf_slow */
+	char *match;       /* glob as fnmatch(3) has it: * ? [...] */
+	int subscribe;     /* enum conf_who, default anyone */
+	int publish;       /* enum conf_who, default nobody */
+	int read_history;  /* enum conf_who, default nobody */
+	int read_presence; /* enum conf_who, default nobody */
+	struct {
+		int64_t size; /* messages; 0: no history */
+		int64_t ttl;  /* ms since the last message */
+	} history;
+	bool position_check;
+	bool presence;
+	bool join_leave;
+	int64_t message; /* bytes of a client's message; 0: limits.message */
+	int slow;        /* enum conf_slow */
 };
 
 struct conf_rules {
@@ -89,6 +108,34 @@ struct conf {
 	struct {
 		char *key; /* "": none */
 	} api;
+	struct {
+		char *secret;   /* of HMAC, for tokens without a kid; "": none */
+		char *jwks;     /* file of a JWK Set (RFC 7517); "": none */
+		char *audience; /* "": not looked at */
+		char *issuer;   /* "": not looked at */
+		int64_t leeway; /* ms */
+		bool required;
+	} auth;
+	struct {
+		char *connect, *subscribe, *publish, *disconnect; /* URLs; "": not asked */
+		char *key;                                        /* "": none */
+		struct conf_list headers;
+		int64_t timeout; /* ms, of one attempt */
+		int64_t retries;
+		int64_t connections; /* at once, of one worker */
+		int64_t queue;       /* that wait for one */
+		int failure;         /* enum conf_hook_failure */
+		int64_t breaker;     /* failures in a row */
+		int64_t pause;       /* ms */
+	} hooks;
+	struct {
+		char *stream; /* key of Redis; "": none */
+		int64_t length;
+		struct conf_list include;
+	} events;
+	struct {
+		int64_t lease; /* ms */
+	} presence;
 	struct conf_list origins; /* empty: same host */
 	struct {
 		bool enabled;
@@ -144,6 +191,11 @@ struct conf {
 		int64_t address_rate;        /* a second; 0: no limit */
 		int64_t proxy_header;        /* ms */
 		int64_t link_queue;
+		int64_t token;
+		int64_t authenticate;   /* ms */
+		int64_t recovery;       /* messages */
+		int64_t position_check; /* ms; 0: never */
+		int64_t history_memory; /* bytes, of the memory engine */
 	} limits;
 	struct conf_rules channels;
 };
@@ -206,7 +258,8 @@ const struct conf_option_info *conf_option(size_t i);
 
 /*
  * The rule for a channel (name NUL-terminated), never NULL: where no rule is configured or none
- * matches, a rule that lets anyone subscribe and no client publish.
+ * matches, and for internal names, a rule that lets anyone subscribe and no client publish, and that
+ * keeps no history.
  */
 const struct conf_rule *conf_rule_for(const struct conf *c, const char *channel);
 

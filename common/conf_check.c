@@ -8,6 +8,7 @@
 #include "common/conf.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/addr_set.h"
@@ -115,23 +116,125 @@ check_origins(struct conf_report *r, const struct conf_list *l)
 			    conf_quote(quoted, l->item[i]));
 }
 
-/* A glob with a character that no channel's name can have is a slip: it would never match. */
+/* --- identity, hooks, events ---------------------------------------------------------------- */
+
+/* Whether there is any way for a client to say who it is. */
+static bool
+can_identify(const struct conf *c)
+{
+	return c->auth.secret[0] != '\0' || c->auth.jwks[0] != '\0' || c->hooks.connect[0] != '\0';
+}
+
+/* Errors do not repeat the URL, since a slip may be a password in it. */
 static void
-check_rules(struct conf_report *r, const struct conf_rules *rules)
+check_hook(struct conf_report *r, const char *key, const char *url)
+{
+	size_t scheme = strncmp(url, "http://", 7) == 0 ? 7
+	    : strncmp(url, "https://", 8) == 0          ? 8
+							: 0;
+	const char *host = url + scheme;
+
+	if (*url == '\0')
+		return;
+	if (scheme == 0 || strcspn(host, "/?#") == 0 || !is_visible(url, "\"<>\\^`{|}"))
+		conf_report_error(r, 0, "%s: write http://HOST/PATH or https://HOST/PATH", key);
+	else if (memchr(host, '@', strcspn(host, "/?#")) != NULL)
+		conf_report_error(
+		    r, 0, "%s: no user or password can stand in it; set hooks.key", key);
+}
+
+static void
+check_hooks(struct conf_report *r, const struct conf *c)
 {
 	char quoted[CONF_QUOTE_SIZE];
 
-	for (size_t i = 0; i < rules->n; i++) {
-		for (const char *p = rules->item[i].match; *p != '\0'; p++) {
-			if (strchr("*?[]!^\\", *p) != NULL || channel_name_valid(p, 1, 1))
-				continue;
+	check_hook(r, "hooks.connect", c->hooks.connect);
+	check_hook(r, "hooks.subscribe", c->hooks.subscribe);
+	check_hook(r, "hooks.publish", c->hooks.publish);
+	check_hook(r, "hooks.disconnect", c->hooks.disconnect);
+	if (!is_visible(c->hooks.key, ""))
+		conf_report_error(
+		    r, 0, "hooks.key: only visible ASCII characters can stand in an HTTP header");
+	for (size_t i = 0; i < c->hooks.headers.n; i++)
+		if (!is_visible(c->hooks.headers.item[i], "\"(),/:;<=>?@[\\]{}"))
+			conf_report_error(r, 0, "hooks.headers: %s: not a header field's name",
+			    conf_quote(quoted, c->hooks.headers.item[i]));
+}
+
+static void
+check_events(struct conf_report *r, const struct conf *c)
+{
+	static const char *const events[] = { "connect", "subscribe", "unsubscribe", "publish",
+		"disconnect" };
+	char quoted[CONF_QUOTE_SIZE];
+
+	if (c->events.stream[0] != '\0' && c->redis.url[0] == '\0')
+		conf_report_error(r, 0, "events.stream: events go to Redis; set redis.url");
+	for (size_t i = 0; i < c->events.include.n; i++) {
+		size_t k = 0;
+
+		while (k < sizeof(events) / sizeof(events[0]) &&
+		    strcmp(c->events.include.item[i], events[k]) != 0)
+			k++;
+		if (k == sizeof(events) / sizeof(events[0]))
 			conf_report_error(r, 0,
-			    "channels, rule %zu: match: %s has a character that no channel's name "
-			    "can have",
-			    i + 1, conf_quote(quoted, rules->item[i].match));
-			break;
-		}
+			    "events.include: %s: write connect, subscribe, unsubscribe, publish, "
+			    "disconnect, or some of them",
+			    conf_quote(quoted, c->events.include.item[i]));
 	}
+}
+
+/* --- rules ---------------------------------------------------------------------------------- */
+
+/* A glob with a character that no channel's name can have is a slip: it would never match. */
+static void
+check_match(struct conf_report *r, const char *match)
+{
+	char quoted[CONF_QUOTE_SIZE];
+
+	for (const char *p = match; *p != '\0'; p++) {
+		if (strchr("*?[]!^\\", *p) != NULL || channel_name_valid(p, 1, 1))
+			continue;
+		conf_report_error(r, 0, "match: %s has a character that no channel's name can have",
+		    conf_quote(quoted, match));
+		return;
+	}
+}
+
+/* hook: "" where nobody would be asked; NULL: the right is none that the application is asked for. */
+static void
+check_who(struct conf_report *r, const struct conf *c, const char *key, int who, const char *hook)
+{
+	if ((who == CONF_AUTHENTICATED || who == CONF_TOKEN) && !can_identify(c))
+		conf_report_error(r, 0,
+		    "%s: no client can say who it is; set auth.secret, auth.jwks or hooks.connect",
+		    key);
+	if (who == CONF_APP && hook != NULL && *hook == '\0')
+		conf_report_error(
+		    r, 0, "%s: the application cannot be asked; set hooks.%s to its URL", key, key);
+}
+
+static void
+check_rules(struct conf_report *r, const struct conf *c)
+{
+	char where[64];
+
+	for (size_t i = 0; i < c->channels.n; i++) {
+		const struct conf_rule *rule = &c->channels.item[i];
+
+		(void)snprintf(where, sizeof(where), "channels, rule %zu: ", i + 1);
+		r->where = where;
+		check_match(r, rule->match);
+		check_who(r, c, "subscribe", rule->subscribe, c->hooks.subscribe);
+		check_who(r, c, "publish", rule->publish, c->hooks.publish);
+		check_who(r, c, "read_history", rule->read_history, NULL);
+		check_who(r, c, "read_presence", rule->read_presence, NULL);
+		if (rule->join_leave && !rule->presence)
+			conf_report_error(r, 0,
+			    "join_leave: only presence knows who comes and goes; set presence: "
+			    "true");
+	}
+	r->where = "";
 }
 
 int
@@ -157,6 +260,12 @@ conf_check(const struct conf *c, FILE *err)
 		conf_report_error(
 		    &r, 0, "limits.slow: default is for rules; write kick, drop-oldest or latest");
 	check_origins(&r, &c->origins);
-	check_rules(&r, &c->channels);
+	if (c->auth.required && !can_identify(c))
+		conf_report_error(&r, 0,
+		    "auth.required: no client could connect; set auth.secret, auth.jwks or "
+		    "hooks.connect");
+	check_hooks(&r, c);
+	check_events(&r, c);
+	check_rules(&r, c);
 	return r.errors > 0 ? FAN_EINVAL : 0;
 }

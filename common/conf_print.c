@@ -128,23 +128,9 @@ print_value(FILE *out, const struct conf_opt *o, const void *base, bool secrets)
 	(void)fputc('\n', out);
 }
 
-static void
-print_rules(FILE *out, const struct conf_rules *rules, bool secrets)
-{
-	const struct conf_table *t = &conf_rule_options;
-
-	(void)fputs(rules->n == 0 ? " []\n" : "\n", out);
-	for (size_t i = 0; i < rules->n; i++) {
-		for (size_t k = 0; k < t->n; k++) {
-			(void)fprintf(out, "  %c %s:", k == 0 ? '-' : ' ', t->opts[k].info.key);
-			print_value(out, &t->opts[k], &rules->item[i], secrets);
-		}
-	}
-}
-
 /* Writes the line of a group before its first option.  Returns what options are indented by. */
 static const char *
-print_group(FILE *out, const struct conf_table *t, size_t i)
+print_group(FILE *out, const char *indent, const struct conf_table *t, size_t i)
 {
 	const char *key = t->opts[i].info.key;
 	size_t group = conf_key_group(key);
@@ -152,7 +138,7 @@ print_group(FILE *out, const struct conf_table *t, size_t i)
 	if (group == 0)
 		return "";
 	if (i == 0 || strncmp(key, t->opts[i - 1].info.key, group + 1) != 0)
-		(void)fprintf(out, "%.*s:\n", (int)group, key);
+		(void)fprintf(out, "%s%.*s:\n", indent, (int)group, key);
 	return "  ";
 }
 
@@ -165,13 +151,30 @@ short_key(const char *key)
 	return group > 0 ? key + group + 1 : key;
 }
 
+static void
+print_rules(FILE *out, const struct conf_rules *rules, bool secrets)
+{
+	const struct conf_table *t = &conf_rule_options;
+
+	(void)fputs(rules->n == 0 ? " []\n" : "\n", out);
+	for (size_t i = 0; i < rules->n; i++) {
+		for (size_t k = 0; k < t->n; k++) {
+			const char *inner = print_group(out, "    ", t, k);
+
+			(void)fprintf(out, "  %c %s%s:", k == 0 ? '-' : ' ', inner,
+			    short_key(t->opts[k].info.key));
+			print_value(out, &t->opts[k], &rules->item[i], secrets);
+		}
+	}
+}
+
 void
 conf_print(const struct conf *c, FILE *out, bool secrets)
 {
 	const struct conf_table *t = &conf_options;
 
 	for (size_t i = 0; i < t->n; i++) {
-		const char *indent = print_group(out, t, i);
+		const char *indent = print_group(out, "", t, i);
 
 		(void)fprintf(out, "%s%s:", indent, short_key(t->opts[i].info.key));
 		print_value(out, &t->opts[i], c, secrets);
@@ -180,22 +183,37 @@ conf_print(const struct conf *c, FILE *out, bool secrets)
 
 /* --- help ----------------------------------------------------------------------------------- */
 
-#define DEFAULT_SIZE 64
+#define DEFAULT_SIZE 96
+#define DEFAULT_WIDTH 19
 #define HELP_WIDTH 100
 
-/* The default as YAML.  Those of the table need no escapes, and their lists have one item. */
+/* A list as YAML.  Its items need no escapes. */
+static void
+default_list(const char *def, char out[DEFAULT_SIZE])
+{
+	size_t n = (size_t)snprintf(out, DEFAULT_SIZE, "[");
+
+	while (*def != '\0' && n < DEFAULT_SIZE) {
+		size_t len = strcspn(def, ",");
+
+		n += (size_t)snprintf(
+		    out + n, DEFAULT_SIZE - n, "%s\"%.*s\"", n > 1 ? ", " : "", (int)len, def);
+		def += len + strspn(def + len, ", ");
+	}
+	if (n < DEFAULT_SIZE)
+		(void)snprintf(out + n, DEFAULT_SIZE - n, "]");
+}
+
+/* The default as YAML.  Those of the table need no escapes. */
 static const char *
 default_text(const struct conf_opt *o, char out[DEFAULT_SIZE])
 {
-	const char *before = "", *after = "";
-
 	if (o->def == NULL)
 		return "none";
-	if (o->type == CONF_STRING || (o->type == CONF_LIST && *o->def != '\0'))
-		before = after = "\"";
-	(void)snprintf(out, DEFAULT_SIZE,
-	    o->type == CONF_LIST || o->type == CONF_RULES ? "[%s%s%s]" : "%s%s%s", before, o->def,
-	    after);
+	if (o->type == CONF_LIST || o->type == CONF_RULES)
+		default_list(o->def, out);
+	else
+		(void)snprintf(out, DEFAULT_SIZE, o->type == CONF_STRING ? "\"%s\"" : "%s", o->def);
 	return out;
 }
 
@@ -220,16 +238,23 @@ static void
 print_help_table(FILE *out, const struct conf_table *t)
 {
 	char range[CONF_RANGE_SIZE], def[DEFAULT_SIZE];
+	size_t keys = 0;
 
-	(void)fprintf(
-	    out, "%-32s %-9s %-19s %-24s %s\n", "OPTION", "TYPE", "DEFAULT", "RANGE", "RELOADABLE");
+	for (size_t i = 0; i < t->n; i++)
+		if (strlen(t->opts[i].info.key) >= keys)
+			keys = strlen(t->opts[i].info.key) + 1;
+	(void)fprintf(out, "%-*s %-9s %-*s %-24s %s\n", (int)keys, "OPTION", "TYPE", DEFAULT_WIDTH,
+	    "DEFAULT", "RANGE", "RELOADABLE");
 	for (size_t i = 0; i < t->n; i++) {
 		const struct conf_opt *o = &t->opts[i];
+		bool fits = strlen(default_text(o, def)) <= DEFAULT_WIDTH;
 
-		(void)fprintf(out, "%-32s %-9s %-19s %-24s %s\n", o->info.key, o->info.type,
-		    default_text(o, def), conf_range_text(o, range),
-		    o->info.reloadable ? "yes" : "no");
+		(void)fprintf(out, "%-*s %-9s %-*s %-24s %s\n", (int)keys, o->info.key,
+		    o->info.type, DEFAULT_WIDTH, fits ? default_text(o, def) : "see below",
+		    conf_range_text(o, range), o->info.reloadable ? "yes" : "no");
 		print_help(out, "    ", o->info.help);
+		if (!fits)
+			(void)fprintf(out, "    Default: %s\n", default_text(o, def));
 	}
 }
 
@@ -274,6 +299,7 @@ print_rule_example(FILE *out)
 	    "#   channels:\n"
 	    "#     - match: \"chat:*\"\n"
 	    "#       publish: anyone\n"
+	    "#       history: {size: 100, ttl: 1h}\n"
 	    "#     - match: \"internal:*\"\n"
 	    "#       subscribe: nobody\n",
 	    out);
@@ -294,7 +320,7 @@ conf_print_example(FILE *out)
 		const char *indent;
 
 		(void)fputc('\n', out);
-		indent = print_group(out, t, i);
+		indent = print_group(out, "", t, i);
 		print_help(out, *indent == '\0' ? "# " : "  # ", o->info.help);
 		(void)fprintf(
 		    out, "%s# (%s, %s)\n", indent, o->info.type, conf_range_text(o, range));

@@ -336,6 +336,19 @@ unknown_key(struct conf_report *r, const struct conf_table *t, const char *key,
 		    r, node->line, "unknown key %s; \"fanfare help config\" lists all", quoted);
 }
 
+/* Whether the map has the group of a key in dotted form as a map too. */
+static bool
+has_group(const struct conf_node *map, const char *key)
+{
+	size_t n = conf_key_group(key);
+
+	for (size_t i = 0; i + 1 < map->n; i += 2)
+		if (n > 0 && strlen(map->child[i]->value) == n &&
+		    strncmp(map->child[i]->value, key, n) == 0)
+			return true;
+	return false;
+}
+
 /* prefix: "" or the group with its dot. */
 static int
 read_group(struct conf_report *r, const struct conf_table *t, const char *prefix,
@@ -354,11 +367,18 @@ read_group(struct conf_report *r, const struct conf_table *t, const char *prefix
 	for (size_t i = 0; i + 1 < map->n && rc == 0; i += 2) {
 		const struct conf_node *name = map->child[i], *value = map->child[i + 1];
 		bool whole = snprintf(key, sizeof(key), "%s%s", prefix, name->value) < KEY_SIZE;
-		/* A file has the groups as maps; the dotted form is no second way. */
-		bool dotted = strchr(name->value, '.') != NULL;
+		/*
+		 * A file has the groups as maps; the dotted form is no second way, but in a rule,
+		 * which often stands in one line.
+		 */
+		bool dotted = t == &conf_options && strchr(name->value, '.') != NULL;
 		const struct conf_opt *o = whole && !dotted ? conf_table_find(t, key) : NULL;
 
-		if (o != NULL) {
+		if (o != NULL && has_group(map, name->value)) {
+			conf_report_error(r, name->line,
+			    "%s stands beside \"%.*s:\"; write one of them", key,
+			    (int)conf_key_group(key), key);
+		} else if (o != NULL) {
 			rc = read_option(r, o, value, base);
 		} else if (whole && !dotted && conf_table_is_group(t, key)) {
 			(void)snprintf(group, sizeof(group), "%s.", key);

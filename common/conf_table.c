@@ -59,13 +59,25 @@
 	ENUM_FROM(strct, field, name, dflt, list, 0, flags, text)
 #define LIST(field, name, dflt, hi, flags, text)                                                   \
 	OPT(conf, CONF_LIST, "list", field, name, dflt, 0, hi, "items", flags, NULL, text)
+/* Of a rule. */
+#define RULE_INTEGER(field, name, dflt, lo, hi, what, text)                                        \
+	OPT(conf_rule, CONF_INTEGER, "integer", field, name, dflt, lo, hi, what, RELOAD, NULL, text)
+#define RULE_SIZE(field, name, dflt, lo, hi, text)                                                 \
+	OPT(conf_rule, CONF_SIZE, "size", field, name, dflt, lo, hi, "bytes", RELOAD, NULL, text)
+#define RULE_DURATION(field, name, dflt, lo, hi, text)                                             \
+	OPT(conf_rule, CONF_DURATION, "duration", field, name, dflt, lo, hi, "ms", RELOAD, NULL,   \
+	    text)
+#define RULE_BOOLEAN(field, name, dflt, text)                                                      \
+	OPT(conf_rule, CONF_BOOLEAN, "boolean", field, name, dflt, 0, 1, NULL, RELOAD, NULL, text)
 #define RULES(field, name, hi, flags, text)                                                        \
 	OPT(conf, CONF_RULES, "rules", field, name, "", 0, hi, "items", flags, NULL, text)
 
 /* The order is that of enum log_level. */
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 /* The order is that of enum conf_who. */
-static const char *const who[] = { "nobody", "anyone", NULL };
+static const char *const who[] = { "nobody", "anyone", "authenticated", "token", "app", NULL };
+/* The order is that of enum conf_hook_failure. */
+static const char *const hook_failure[] = { "deny", "allow", NULL };
 /* The order is that of enum conf_slow; the first word is for rules alone. */
 static const char *const slow[] = { "default", "kick", "drop-oldest", "latest", NULL };
 /* The order is that of enum conf_tls_version. */
@@ -105,6 +117,58 @@ static const struct conf_opt options[] = {
 
 	STRING(conf, api.key, "api.key", "", 16, 1024, RELOAD | SECRET,
 	    "Key that a backend must show to publish over HTTP; empty: none is asked for."),
+
+	STRING(conf, auth.secret, "auth.secret", "", 32, 1024, RELOAD | SECRET,
+	    "Secret of the tokens (JWT, HS256) that name no key; empty: there are none."),
+	STRING(conf, auth.jwks, "auth.jwks", "", 1, 4096, RELOAD,
+	    "File with the keys of tokens, a JWK Set; SIGHUP reads it again."),
+	STRING(conf, auth.audience, "auth.audience", "", 1, 255, RELOAD,
+	    "What a token's aud must hold; empty: it is not looked at."),
+	STRING(conf, auth.issuer, "auth.issuer", "", 1, 255, RELOAD,
+	    "What a token's iss must be; empty: it is not looked at."),
+	DURATION(auth.leeway, "auth.leeway", "30s", 0, 5 * MINUTE, RELOAD,
+	    "By how much the clocks of Fanfare and of who makes tokens may differ."),
+	BOOLEAN(auth.required, "auth.required", "false", RELOAD,
+	    "Whether every client must show a token, or be let in by the connect hook."),
+
+	STRING(conf, hooks.connect, "hooks.connect", "", 1, 4096, RELOAD,
+	    "URL that is asked whether a client may connect, and who it is; empty: not asked."),
+	STRING(conf, hooks.subscribe, "hooks.subscribe", "", 1, 4096, RELOAD,
+	    "URL that is asked where a rule says subscribe: app."),
+	STRING(conf, hooks.publish, "hooks.publish", "", 1, 4096, RELOAD,
+	    "URL that is asked where a rule says publish: app."),
+	STRING(conf, hooks.disconnect, "hooks.disconnect", "", 1, 4096, RELOAD,
+	    "URL that is told of clients who have gone; empty: not told."),
+	STRING(conf, hooks.key, "hooks.key", "", 16, 1024, RELOAD | SECRET,
+	    "Key that Fanfare shows to the hooks, as Authorization: Bearer; empty: none."),
+	LIST(hooks.headers, "hooks.headers", "Cookie, Authorization", 64, RELOAD,
+	    "Header fields of a client's request that the connect hook is told."),
+	DURATION(hooks.timeout, "hooks.timeout", "3s", 10, MINUTE, RELOAD,
+	    "Time for a hook to answer one attempt."),
+	INTEGER(hooks.retries, "hooks.retries", "1", 0, 10, "attempts", RELOAD,
+	    "Further attempts where the hook could not be reached, or answered 5xx, and asking "
+	    "twice does no harm."),
+	INTEGER(hooks.connections, "hooks.connections", "32", 1, 1024, "connections", 0,
+	    "Requests to hooks that one worker has under way at once."),
+	INTEGER(hooks.queue, "hooks.queue", "1000", 0, 1000000, "requests", 0,
+	    "Requests to hooks that may wait for one of these; those beyond fail."),
+	ENUM(conf, hooks.failure, "hooks.failure", "deny", hook_failure, RELOAD,
+	    "What a client may do while the hook that decides it cannot be asked: deny, allow."),
+	INTEGER(hooks.breaker, "hooks.breaker", "5", 1, 1000, "failures", RELOAD,
+	    "After so many failures in a row a hook is not asked for hooks.pause."),
+	DURATION(hooks.pause, "hooks.pause", "5s", 10, HOUR, RELOAD,
+	    "How long a hook that fails is left alone; one request then tries it."),
+
+	STRING(conf, events.stream, "events.stream", "", 1, 255, 0,
+	    "Key of a Redis stream to which clients' coming and going is written; empty: none."),
+	INTEGER(events.length, "events.length", "100000", 1, 100000000, "entries", 0,
+	    "Entries that the stream keeps, about."),
+	LIST(events.include, "events.include", "connect, subscribe, unsubscribe, disconnect", 5, 0,
+	    "Which events are written: connect, subscribe, unsubscribe, publish, disconnect."),
+
+	DURATION(presence.lease, "presence.lease", "15s", 100, HOUR, 0,
+	    "After this time a node that died vanishes from presence; living ones say so three "
+	    "times as often."),
 
 	LIST(origins, "origins", "", 1000, RELOAD,
 	    "Web origins that may connect, such as https://*.example.com; none: the same host; *: "
@@ -205,6 +269,15 @@ static const struct conf_opt options[] = {
 	    "Time for the PROXY header to arrive at an address with proxy."),
 	SIZE(limits.link_queue, "limits.link_queue", "64MiB", 64 * KIB, 16 * GIB, 0,
 	    "Bytes that may wait between a worker and the hub; one message always may."),
+	SIZE(limits.token, "limits.token", "4KiB", 256, 64 * KIB, RELOAD, "The longest token."),
+	DURATION(limits.authenticate, "limits.authenticate", "10s", 10, HOUR, RELOAD,
+	    "Time for a client of fanfare.json to show its token where auth.required is set."),
+	INTEGER(limits.recovery, "limits.recovery", "300", 1, 100000, "messages", RELOAD,
+	    "The most messages that a client gets after it has come back, or asks for at once."),
+	DURATION(limits.position_check, "limits.position_check", "40s", 0, HOUR, RELOAD,
+	    "How often a quiet channel's position is compared with the engine's; 0: never."),
+	SIZE(limits.history_memory, "limits.history_memory", "256MiB", 64 * KIB, 1024 * GIB, 0,
+	    "Memory for histories of a node without Redis; beyond, the oldest messages go."),
 
 	RULES(channels, "channels", 1000, RELOAD,
 	    "Rules of who may do what; of those whose glob matches a channel's name the first "
@@ -215,9 +288,28 @@ static const struct conf_opt rule_options[] = {
 	STRING(conf_rule, match, "match", NULL, 1, 255, RELOAD,
 	    "Names that it is for: * stands for any text, ? for one character, [a-z] for one of "
 	    "these."),
-	ENUM(conf_rule, subscribe, "subscribe", "anyone", who, RELOAD, "Who may subscribe."),
+	ENUM(conf_rule, subscribe, "subscribe", "anyone", who, RELOAD,
+	    "Who may subscribe: authenticated is who has shown a token or was named by the connect "
+	    "hook; token, whose token names the channel; app, whom the application allows it."),
 	ENUM(conf_rule, publish, "publish", "nobody", who, RELOAD,
 	    "Which clients may publish; backends always may."),
+	ENUM(conf_rule, read_history, "read_history", "nobody", who, RELOAD,
+	    "Which clients may ask for past messages; recovery after a reconnect needs no more "
+	    "than the right to subscribe."),
+	ENUM(conf_rule, read_presence, "read_presence", "nobody", who, RELOAD,
+	    "Which clients may ask who is in the channel."),
+	RULE_INTEGER(history.size, "history.size", "0", 0, 1000000, "messages",
+	    "Messages that the channel keeps; 0: none."),
+	RULE_DURATION(history.ttl, "history.ttl", "5m", SECOND, 365 * DAY,
+	    "How long they are kept after the last one."),
+	RULE_BOOLEAN(position_check, "position_check", "true",
+	    "Whether the position is compared with the engine's every limits.position_check."),
+	RULE_BOOLEAN(presence, "presence", "false", "Whether it is known who is in the channel."),
+	RULE_BOOLEAN(join_leave, "join_leave", "false",
+	    "Whether subscribers are told who comes and goes; needs presence."),
+	RULE_SIZE(message, "message", "0", 0, 64 * MIB,
+	    "The largest message that may be published to it by clients and over HTTP; 0: "
+	    "limits.message."),
 	ENUM(conf_rule, slow, "slow", "default", slow, RELOAD,
 	    "What happens to a client who takes messages too slowly; default: limits.slow."),
 };

@@ -35,6 +35,10 @@ fan_strerror(int err)
 		return "timed out";
 	case FAN_ESYS:
 		return "system error";
+	case FAN_EASK:
+		return "to be asked";
+	case FAN_EEXPIRED:
+		return "expired";
 	}
 	return "unknown error";
 }

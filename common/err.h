@@ -26,6 +26,8 @@ enum fan_err {
 	FAN_EGONE = -11,    /* was there once, dropped since */
 	FAN_ETIMEOUT = -12, /* the deadline passed */
 	FAN_ESYS = -13,     /* a system call failed; errno says why */
+	FAN_EASK = -14,     /* the application is to be asked */
+	FAN_EEXPIRED = -15, /* it was valid until some time ago */
 };
 
 /* A short English phrase for the code, never NULL. */

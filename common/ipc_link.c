@@ -306,11 +306,18 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	l->h->drained(l->arg);
 }
 
+/* Whether a message could be one of a flood: an answer, with a position at most, is not. */
+static bool
+is_bulk(const struct ipc_msg *m)
+{
+	return m->type == IPC_PUBLISH || m->type == IPC_MESSAGE || m->len > IPC_PAST_HEAD_MAX;
+}
+
 /* Whether n more bytes may be queued. */
 static int
-admit(struct ipc_link *l, size_t n, bool payload)
+admit(struct ipc_link *l, size_t n, bool bulk)
 {
-	size_t max = payload ? l->max_queue - l->max_queue / 8 : l->max_queue;
+	size_t max = bulk ? l->max_queue - l->max_queue / 8 : l->max_queue;
 
 	if (l->err != 0 || l->dead)
 		return FAN_EDOWN;
@@ -370,7 +377,7 @@ int
 ipc_link_send(struct ipc_link *l, const struct ipc_msg *m)
 {
 	uint8_t *p;
-	int err = admit(l, ipc_msg_size(m), m->len > 0);
+	int err = admit(l, ipc_msg_size(m), is_bulk(m));
 
 	if (err == 0)
 		err = extend(l, ipc_msg_size(m), &p);

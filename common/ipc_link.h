@@ -42,8 +42,8 @@ struct ipc_link_handler {
 /*
  * Takes fd, a connected non-blocking stream socket, also when it fails.  max_msg: largest message
  * either way; max_queue: bytes that may wait for the peer (one message is always let through an
- * empty queue; messages with a payload leave an eighth to those without, so that a flood of
- * publications does not shut out the answers).  Nothing is called back before the next loop pass.
+ * empty queue; publishes, publications and all that is large leave an eighth to the rest, so that a
+ * flood of publications does not shut out the answers).  Nothing is called back before the next loop pass.
  * NULL: no memory.
  */
 struct ipc_link *ipc_link_new(struct event_base *base, int fd, size_t max_msg, size_t max_queue,

@@ -14,7 +14,7 @@ export TOP
 		libjansson-dev libyaml-dev libssl-dev libbsd-dev libcurl4-openssl-dev liburing-dev
 		zlib1g-dev)
 	TEST_PACKAGES=(libcriterion-dev redis-server redis-tools chromium curl ca-certificates procps
-		openssl haproxy nginx)
+		openssl haproxy nginx spin)
 	FUZZ_PACKAGES=(clang libclang-rt-14-dev)
 	CHECK_PACKAGES=(clang clang-format-14 clang-tidy-14 cppcheck shellcheck gcovr)
 }

@@ -32,23 +32,31 @@ printed(const struct conf *c, bool secrets)
 	return t;
 }
 
+/* A secret that is long enough to be nothing else, unless another option is the same. */
+static void
+check_hidden(const char *secret, const struct text *first, const struct text *hidden)
+{
+	const char *at = strlen(secret) >= 24 ? strstr(first->p, secret) : NULL;
+
+	if (at != NULL && strstr(at + 1, secret) == NULL)
+		FUZZ_CHECK(strstr(hidden->p, secret) == NULL);
+}
+
 /* What is printed is read as the same, whatever it was. */
 static void
 check_print(const struct conf *c)
 {
 	struct text first = printed(c, true), second, hidden = printed(c, false);
 	struct conf *again = conf_new();
-	const char *key;
 
 	FUZZ_CHECK(again != NULL);
 	FUZZ_CHECK(utf8_valid((const uint8_t *)first.p, first.n));
 	FUZZ_CHECK(conf_load_text(again, "printed", first.p, first.n, stderr) == 0);
 	second = printed(again, true);
 	FUZZ_CHECK(first.n == second.n && memcmp(first.p, second.p, first.n) == 0);
-	/* Long enough to be nothing else, unless another option is the same. */
-	key = strlen(c->api.key) >= 24 ? strstr(first.p, c->api.key) : NULL;
-	if (key != NULL && strstr(key + 1, c->api.key) == NULL)
-		FUZZ_CHECK(strstr(hidden.p, c->api.key) == NULL);
+	check_hidden(c->api.key, &first, &hidden);
+	check_hidden(c->auth.secret, &first, &hidden);
+	check_hidden(c->hooks.key, &first, &hidden);
 	conf_free(again);
 	free(first.p);
 	free(second.p);

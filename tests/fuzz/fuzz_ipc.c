@@ -14,59 +14,90 @@
 
 #define MAX 2048 /* bytes of a message */
 
-/* What a type does not use is 0 or empty. */
-static void
-check_unused(const struct ipc_msg *m)
-{
-	bool id = false, status = false, value = false, payload = false;
+/* What a type uses; anything else is 0 or empty. */
+struct used {
+	bool id, status, value, channel, kind, payload, past;
+};
 
-	switch (m->type) {
+static struct used
+used_of(enum ipc_type type)
+{
+	switch (type) {
 	case IPC_HELLO:
-		id = value = true;
-		FUZZ_CHECK(m->len == IPC_COOKIE_SIZE && m->kind == MSG_TEXT);
-		break;
+		return (struct used){ .id = true, .value = true, .payload = true };
 	case IPC_WELCOME:
 	case IPC_ENGINE:
-		value = true;
-		break;
+		return (struct used){ .value = true };
 	case IPC_SUBSCRIBE:
+		return (struct used){ .id = true, .channel = true, .past = true };
 	case IPC_COUNT:
-		id = true;
-		break;
+	case IPC_FORGET:
+	case IPC_PRESENCE:
+		return (struct used){ .id = true, .channel = true };
 	case IPC_SUBSCRIBED:
+		return (struct used){ .id = true, .status = true, .channel = true, .past = true };
 	case IPC_PUBLISHED:
-		id = status = true;
-		break;
+	case IPC_HISTORIED:
+		return (struct used){ .id = true, .status = true, .past = true };
+	case IPC_PRESENT:
+		return (struct used){ .id = true, .status = true, .payload = true };
 	case IPC_PUBLISH:
-		id = value = payload = true;
-		break;
+		return (struct used){
+			.id = true, .value = true, .channel = true, .kind = true, .payload = true
+		};
 	case IPC_MESSAGE:
-		value = payload = true;
-		break;
+		return (
+		    struct used){ .value = true, .channel = true, .kind = true, .payload = true };
 	case IPC_COUNTED:
-		id = value = true;
-		break;
-	case IPC_UNSUBSCRIBE:
+		return (struct used){ .id = true, .value = true, .channel = true };
+	case IPC_HISTORY:
+		return (struct used){ .id = true, .value = true, .channel = true, .past = true };
 	case IPC_GAP:
+		return (struct used){ .value = true, .channel = true };
+	case IPC_JOIN:
+	case IPC_LEAVE:
+		return (struct used){ .channel = true, .payload = true };
+	case IPC_EVENT:
+		return (struct used){ .payload = true };
+	case IPC_UNSUBSCRIBE:
 		break;
 	}
-	FUZZ_CHECK((id || m->id == 0) && (status || m->status == 0) && (value || m->value == 0));
-	FUZZ_CHECK(payload || m->type == IPC_HELLO || (m->len == 0 && m->kind == MSG_TEXT));
+	return (struct used){ .channel = true };
+}
+
+static void
+check_past(const struct ipc_msg *m)
+{
+	struct ipc_past past;
+	uint8_t head[IPC_PAST_HEAD_MAX];
+	size_t n;
+
+	FUZZ_CHECK(m->status == 0 && ipc_past_decode(m->data, m->len, &past) == 0);
+	n = ipc_past_head(&past, head);
+	FUZZ_CHECK(n + past.records.n == m->len && memcmp(head, m->data, n) == 0);
+	FUZZ_CHECK(past.records.n == 0 || m->type == IPC_SUBSCRIBED || m->type == IPC_HISTORIED);
 }
 
 /* What a decoder lets through is what an encoder may have written, to the byte. */
 static void
 check_message(const struct ipc_msg *m, const uint8_t *p, size_t used)
 {
+	struct used has = used_of(m->type);
 	uint8_t head[IPC_HEAD_MAX];
 
 	FUZZ_CHECK(used == ipc_msg_size(m) && used <= MAX);
-	FUZZ_CHECK(m->type >= IPC_HELLO && m->type <= IPC_COUNTED);
-	FUZZ_CHECK(m->kind == MSG_TEXT || m->kind == MSG_BINARY);
+	FUZZ_CHECK(m->type >= IPC_HELLO && m->type <= IPC_EVENT);
+	FUZZ_CHECK(m->kind < MSG_KINDS && (has.kind || m->kind == MSG_TEXT));
 	FUZZ_CHECK(m->status <= 0 && fan_strerror(m->status) != NULL);
-	FUZZ_CHECK(m->channel_len == 0 ||
+	FUZZ_CHECK((has.id || m->id == 0) && (has.status || m->status == 0));
+	FUZZ_CHECK(has.value || m->value == 0);
+	FUZZ_CHECK(has.payload || has.past || m->len == 0);
+	FUZZ_CHECK(m->channel_len == 0 || has.channel);
+	FUZZ_CHECK(m->channel_len == 0 || channel_name_internal(m->channel, m->channel_len) ||
 	    channel_name_valid(m->channel, m->channel_len, CHANNEL_NAME_MAX));
-	check_unused(m);
+	FUZZ_CHECK(m->type != IPC_PUBLISH || IPC_KEY_LEN(m->value) <= m->len);
+	if (has.past && m->len > 0)
+		check_past(m);
 	ipc_msg_encode_head(m, head);
 	FUZZ_CHECK(memcmp(head, p, IPC_HEAD_SIZE + m->channel_len) == 0);
 	FUZZ_CHECK(m->data == p + IPC_HEAD_SIZE + m->channel_len);

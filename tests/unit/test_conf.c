@@ -485,7 +485,8 @@ Test(conf, every_error_is_reported)
 	    "F:7: log.level: no value is given\n"
 	    "F:9: channels, rule 1: match is missing\n"
 	    "F:9: channels, rule 1: unknown key \"mach\"; did you mean \"match\"?\n"
-	    "F:10: channels, rule 2: publish: \"x\": write one of nobody|anyone\n"
+	    "F:10: channels, rule 2: publish: \"x\": write one of "
+	    "nobody|anyone|authenticated|token|app\n"
 	    "F:11: channels, rule 3: each item must be keys and values, such as "
 	    "{match: \"chat:*\", publish: anyone}\n"
 	    "F:12: origins: no value is given; write [] for none\n");

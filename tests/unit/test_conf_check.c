@@ -206,6 +206,136 @@ Test(conf_check, check_rules)
 	    "channel's name can have\n");
 }
 
+/* --- identity, hooks, events, memory of channels --------------------------------------------- */
+
+#define SECRET "auth.secret=0123456789abcdef0123456789abcdef"
+
+Test(conf_check, rights_of_clients_that_nobody_can_know)
+{
+	static const char *const keys[] = { "subscribe", "publish", "read_history",
+		"read_presence" };
+	static const char *const words[] = { "authenticated", "token" };
+	char text[128], want[256];
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		for (size_t k = 0; k < sizeof(words) / sizeof(words[0]); k++) {
+			(void)snprintf(text, sizeof(text),
+			    "channels=[{match: x}, {match: a, %s: %s}]", keys[i], words[k]);
+			(void)snprintf(want, sizeof(want),
+			    "channels, rule 2: %s: no client can say who it is; set auth.secret, "
+			    "auth.jwks or hooks.connect\n",
+			    keys[i]);
+			GOOD(set(text));
+			BAD(check(), want);
+		}
+	}
+	GOOD(set(SECRET));
+	GOOD(check());
+	GOOD(set("auth.secret="));
+	GOOD(set("auth.jwks=/nonexistent"));
+	GOOD(check());
+	GOOD(set("auth.jwks="));
+	GOOD(set("hooks.connect=http://h/"));
+	GOOD(check());
+}
+
+Test(conf_check, authentication_that_nobody_could_pass)
+{
+	GOOD(set("auth.required=true"));
+	BAD(check(),
+	    "auth.required: no client could connect; set auth.secret, auth.jwks or "
+	    "hooks.connect\n");
+	GOOD(set(SECRET));
+	GOOD(check());
+}
+
+Test(conf_check, application_that_cannot_be_asked)
+{
+	GOOD(set("channels=[{match: a, subscribe: app, publish: app}]"));
+	BAD(check(),
+	    "channels, rule 1: subscribe: the application cannot be asked; set hooks.subscribe to "
+	    "its "
+	    "URL\n"
+	    "channels, rule 1: publish: the application cannot be asked; set hooks.publish to its "
+	    "URL\n");
+	GOOD(set("hooks.subscribe=http://127.0.0.1:9/s"));
+	BAD_WITH(check(), "rule 1: publish: ");
+	GOOD(set("hooks.publish=http://127.0.0.1:9/p"));
+	GOOD(check());
+	/* Only backends read these then. */
+	GOOD(set("channels=[{match: a, read_history: app, read_presence: app}]"));
+	GOOD(check());
+}
+
+Test(conf_check, urls_of_hooks)
+{
+	static const char *const good[] = { "http://h", "https://h.example:8443/a/b?c=d#e",
+		"http://[::1]:1/", "http://h/@" };
+	static const char *const bad[] = { "h/x", "ftp://h/", "http:/h", "http://", "http:///x",
+		"unix:/run/x", "http://h/a b", "http://h/\xc3\xa9", "HTTP://h/" };
+	static const char *const keys[] = { "connect", "subscribe", "publish", "disconnect" };
+	char text[128], want[128];
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		for (size_t k = 0; k < sizeof(good) / sizeof(good[0]); k++) {
+			(void)snprintf(text, sizeof(text), "hooks.%s=%s", keys[i], good[k]);
+			GOOD(set(text));
+			GOOD(check());
+		}
+		for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
+			(void)snprintf(text, sizeof(text), "hooks.%s=%s", keys[i], bad[k]);
+			(void)snprintf(want, sizeof(want),
+			    "hooks.%s: write http://HOST/PATH or https://HOST/PATH\n", keys[i]);
+			GOOD(set(text));
+			BAD(check(), want);
+		}
+		(void)snprintf(text, sizeof(text), "hooks.%s=http://u:pw@h/", keys[i]);
+		(void)snprintf(want, sizeof(want),
+		    "hooks.%s: no user or password can stand in it; set hooks.key\n", keys[i]);
+		GOOD(set(text));
+		BAD(check(), want);
+		(void)snprintf(text, sizeof(text), "hooks.%s=", keys[i]);
+		GOOD(set(text));
+	}
+}
+
+Test(conf_check, what_goes_into_a_hooks_request)
+{
+	GOOD(set("hooks.key=0123456789abcde\xc3\xa9"));
+	BAD(check(), "hooks.key: only visible ASCII characters can stand in an HTTP header\n");
+	GOOD(set("hooks.key="));
+	GOOD(set("hooks.headers=Cookie, X-A_b.c, \"a b\", \"a:\""));
+	BAD(check(),
+	    "hooks.headers: \"a b\": not a header field's name\n"
+	    "hooks.headers: \"a:\": not a header field's name\n");
+	GOOD(set("hooks.headers=[]"));
+	GOOD(check());
+}
+
+Test(conf_check, events)
+{
+	GOOD(set("events.stream=fanfare-events"));
+	BAD(check(), "events.stream: events go to Redis; set redis.url\n");
+	GOOD(set("redis.url=redis://h"));
+	GOOD(set("events.include=connect, subscribe, unsubscribe, publish, disconnect"));
+	GOOD(check());
+	GOOD(set("events.include=connect, publich"));
+	BAD(check(),
+	    "events.include: \"publich\": write connect, subscribe, unsubscribe, publish, "
+	    "disconnect, "
+	    "or some of them\n");
+}
+
+Test(conf_check, join_leave_needs_presence)
+{
+	GOOD(set("channels=[{match: a, join_leave: true}]"));
+	BAD(check(),
+	    "channels, rule 1: join_leave: only presence knows who comes and goes; set presence: "
+	    "true\n");
+	GOOD(set("channels=[{match: a, join_leave: true, presence: true}]"));
+	GOOD(check());
+}
+
 /* --- anything at all ------------------------------------------------------------------------ */
 
 static const char sample[] = "# a\n"

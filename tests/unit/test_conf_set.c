@@ -209,6 +209,29 @@ static const char *const others[] = {
 	"redis.canary=59m",
 	"redis.queue=65537",
 	"api.key=0123456789" NASTY "y",
+	"auth.secret=0123456789012345678901234" NASTY "y",
+	"auth.jwks=/etc/keys.json",
+	"auth.audience=a",
+	"auth.issuer=https://i",
+	"auth.leeway=0",
+	"auth.required=true",
+	"hooks.connect=http://h/c",
+	"hooks.subscribe=http://h/s",
+	"hooks.publish=https://h/p",
+	"hooks.disconnect=http://h/d",
+	"hooks.key=0123456789abcdef",
+	"hooks.headers=[Cookie]",
+	"hooks.timeout=10ms",
+	"hooks.retries=0",
+	"hooks.connections=1",
+	"hooks.queue=0",
+	"hooks.failure=allow",
+	"hooks.breaker=1",
+	"hooks.pause=1h",
+	"events.stream=s",
+	"events.length=1",
+	"events.include=[publish]",
+	"presence.lease=100ms",
 	"origins=[a" NASTY "b, \"x,y\"]",
 	"demo.enabled=true",
 	"tls.certificates=[\"a.pem b.pem\", c.pem]",
@@ -251,8 +274,16 @@ static const char *const others[] = {
 	"limits.address_rate=1000000",
 	"limits.proxy_header=10ms",
 	"limits.link_queue=16GiB",
-	"channels=[{match: \"a\\\"'\\\\\\n\\u00e9\", subscribe: nobody, publish: anyone, slow: "
-	"latest}]",
+	"limits.token=256",
+	"limits.authenticate=1h",
+	"limits.recovery=1",
+	"limits.position_check=0",
+	"limits.history_memory=64KiB",
+	"channels=[{match: \"a\\\"'\\\\\\n\\u00e9\", subscribe: nobody, publish: anyone, "
+	"read_history: "
+	"app, read_presence: token, history: {size: 3, ttl: 90s}, position_check: false, presence: "
+	"true, "
+	"join_leave: true, message: 5KiB, slow: latest}]",
 };
 
 Test(conf_set, what_is_printed_reads_back_the_same)
@@ -286,6 +317,64 @@ Test(conf_set, what_is_printed_reads_back_the_same)
 	cr_assert_str_eq(c->channels.item[0].match, "a\"'\\\n\xc3\xa9");
 	cr_assert_eq(c->channels.item[0].subscribe, CONF_NOBODY);
 	cr_assert_eq(c->channels.item[0].publish, CONF_ANYONE);
+	cr_assert_eq(c->channels.item[0].history.size, 3);
+	cr_assert_eq(c->channels.item[0].history.ttl, 90000);
+}
+
+/* Tools rely on these names. */
+Test(conf_set, rule_with_all_of_a_channels_memory)
+{
+	static const char *const forms[] = {
+		"channels:\n- {match: \"h:*\", subscribe: anyone, publish: anyone, "
+		"history: {size: 1000, ttl: 5m}, presence: true, join_leave: true}\n",
+		"channels:\n- match: h:*\n  publish: anyone\n  history:\n    size: 1000\n    ttl: "
+		"5m\n"
+		"  presence: true\n  join_leave: true\n",
+		"channels:\n- {match: \"h:*\", publish: anyone, history.size: 1000, history.ttl: "
+		"5m, "
+		"presence: true, join_leave: true}\n",
+	};
+	const char *want = "  - match: \"h:*\"\n"
+			   "    subscribe: anyone\n"
+			   "    publish: anyone\n"
+			   "    read_history: nobody\n"
+			   "    read_presence: nobody\n"
+			   "    history:\n"
+			   "      size: 1000\n"
+			   "      ttl: 5m\n"
+			   "    position_check: true\n"
+			   "    presence: true\n"
+			   "    join_leave: true\n"
+			   "    message: 0\n"
+			   "    slow: default\n";
+	const struct conf_rule *r;
+	char *text;
+
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		GOOD(load(forms[i]));
+		GOOD(check());
+		r = conf_rule_for(c, "h:1");
+		cr_assert_eq(r->subscribe, CONF_ANYONE);
+		cr_assert_eq(r->publish, CONF_ANYONE);
+		cr_assert_eq(r->history.size, 1000);
+		cr_assert_eq(r->history.ttl, 300000);
+		cr_assert(r->presence && r->join_leave && r->position_check);
+		text = printed(c, true);
+		cr_assert_not_null(strstr(text, want), "%zu: %s", i, text);
+		GOOD(load(text));
+		free(text);
+	}
+	cr_assert_eq(conf_rule_for(c, "i:1")->history.size, 0);
+	BAD(load("channels: [{match: a, history.sizes: 1}]"),
+	    "F:1: channels, rule 1: unknown key \"history.sizes\"; did you mean "
+	    "\"history.size\"?\n");
+	BAD(load("channels: [{match: a, history: {sizes: 1}}]"),
+	    "F:1: channels, rule 1: unknown key \"history.sizes\"; did you mean "
+	    "\"history.size\"?\n");
+	BAD(load("channels: [{match: a, history.size: 1, history: {ttl: 5m}}]"),
+	    "F:1: channels, rule 1: history.size stands beside \"history:\"; write one of them\n");
+	BAD(load("channels: [{match: a, history: 5}]"),
+	    "F:1: channels, rule 1: history: keys and values are needed, one in a line\n");
 }
 
 /* A child is handed the printed text, so that none that conf_check lets through may be too long. */
@@ -372,7 +461,7 @@ source_dir(void)
 
 Test(conf_set, shipped_file_is_the_example)
 {
-	char path[4096], *text = example(), shipped[32768];
+	char path[4096], *text = example(), shipped[65536];
 	FILE *f;
 	size_t n;
 

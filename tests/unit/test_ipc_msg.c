@@ -11,6 +11,12 @@
 #define PAYLOAD .data = (const uint8_t *)"{\"a\":1}", .len = 7
 #define COOKIE .data = (const uint8_t *)"0123456789abcdef", .len = IPC_COOKIE_SIZE
 #define WIRE_MAX 512
+#define OFFSET "\x05\0\0\0\0\0\0\0"
+#define NONE "\0\0\0\0\0\0\0\0"
+#define RECORD "\x05\0\0\0\0\0\0\0\x02\0\0\0\0hi"
+#define BYTES(s) .data = (const uint8_t *)(s), .len = sizeof(s) - 1
+/* Of a little-endian machine; flags, offset, the epoch's length, the epoch. */
+#define PAST(flags, more) BYTES(flags OFFSET "\x03" more)
 
 /* At least one of each type, with all that it may carry. */
 static const struct ipc_msg valid[] = {
@@ -29,6 +35,25 @@ static const struct ipc_msg valid[] = {
 	{ .type = IPC_ENGINE, .value = 0 },
 	{ .type = IPC_COUNT, .id = 9, CHANNEL },
 	{ .type = IPC_COUNTED, .id = 9, .value = 12345678901ULL, CHANNEL },
+	{ .type = IPC_GAP, .value = 1 },
+	{ .type = IPC_SUBSCRIBE, .id = 4, CHANNEL, PAST("\x02", "ep1") },
+	{ .type = IPC_SUBSCRIBE, .id = 4, CHANNEL, BYTES("\0" NONE "\0") },
+	{ .type = IPC_SUBSCRIBE, .channel = "!user:YQ", .channel_len = 8 },
+	{ .type = IPC_SUBSCRIBED, .id = 4, CHANNEL, PAST("\x01", "ep1" RECORD) },
+	{ .type = IPC_SUBSCRIBED, .id = 4, CHANNEL },
+	{ .type = IPC_PUBLISH, .id = 1, .value = IPC_KEY(3) | IPC_PUBLISH_QUIET, CHANNEL, PAYLOAD },
+	{ .type = IPC_PUBLISHED, .id = 7, PAST("\0", "ep1") },
+	{ .type = IPC_MESSAGE, .kind = MSG_LEAVE, CHANNEL, PAYLOAD },
+	{ .type = IPC_HISTORY, .id = 3, .value = 300, CHANNEL, PAST("\x04", "ep1") },
+	{ .type = IPC_HISTORIED, .id = 3, PAST("\x04", "ep1" RECORD RECORD) },
+	{ .type = IPC_HISTORIED, .id = 3, .status = FAN_EDOWN },
+	{ .type = IPC_FORGET, .id = 3, CHANNEL },
+	{ .type = IPC_JOIN, CHANNEL, PAYLOAD },
+	{ .type = IPC_LEAVE, CHANNEL, PAYLOAD },
+	{ .type = IPC_PRESENCE, .id = 3, CHANNEL },
+	{ .type = IPC_PRESENT, .id = 3, PAYLOAD },
+	{ .type = IPC_PRESENT, .id = 3, .status = FAN_EDOWN },
+	{ .type = IPC_EVENT, PAYLOAD },
 };
 #define VALID (sizeof(valid) / sizeof(valid[0]))
 
@@ -178,7 +203,7 @@ Test(ipc_msg, what_a_type_does_not_use_is_refused)
 {
 	static const struct ipc_msg bad[] = {
 		{ .type = 0 },
-		{ .type = IPC_COUNTED + 1, CHANNEL },
+		{ .type = IPC_EVENT + 1, CHANNEL },
 		{ .type = IPC_WELCOME, .value = 2 },
 		{ .type = IPC_WELCOME, .id = 1 },
 		{ .type = IPC_WELCOME, CHANNEL },
@@ -189,11 +214,32 @@ Test(ipc_msg, what_a_type_does_not_use_is_refused)
 		{ .type = IPC_SUBSCRIBED, .value = 1, CHANNEL },
 		{ .type = IPC_UNSUBSCRIBE, .kind = MSG_BINARY, CHANNEL },
 		{ .type = IPC_PUBLISH, .value = 2, CHANNEL, PAYLOAD },
+		{ .type = IPC_PUBLISH, .value = 1U << 16, CHANNEL, PAYLOAD },
+		{ .type = IPC_PUBLISH, .value = IPC_KEY(8), CHANNEL, PAYLOAD },
+		{ .type = IPC_PUBLISH, .kind = MSG_JOIN, CHANNEL, PAYLOAD },
 		{ .type = IPC_PUBLISH, .status = FAN_EDOWN, CHANNEL, PAYLOAD },
 		{ .type = IPC_PUBLISH, PAYLOAD },
 		{ .type = IPC_PUBLISHED, .id = 1, CHANNEL },
 		{ .type = IPC_MESSAGE, .id = 1, CHANNEL, PAYLOAD },
 		{ .type = IPC_COUNT, .value = 1, CHANNEL },
+		{ .type = IPC_GAP, .value = 1, CHANNEL },
+		{ .type = IPC_GAP, .value = 2 },
+		{ .type = IPC_SUBSCRIBE, CHANNEL, PAST("\x02", "ep1" RECORD) },
+		{ .type = IPC_SUBSCRIBE, CHANNEL, PAST("\x01", "ep1") },
+		{ .type = IPC_SUBSCRIBE, .kind = MSG_BINARY, CHANNEL, PAST("\x02", "ep1") },
+		{ .type = IPC_SUBSCRIBED, .status = FAN_EDOWN, CHANNEL, PAST("\x01", "ep1") },
+		{ .type = IPC_SUBSCRIBED, CHANNEL, PAST("\x02", "ep1") },
+		{ .type = IPC_PUBLISHED, .id = 1, PAST("\x01", "ep1") },
+		{ .type = IPC_PUBLISHED, .id = 1, PAST("\0", "ep1" RECORD) },
+		{ .type = IPC_HISTORY, .id = 3, .value = 300, CHANNEL, PAST("\x02", "ep1") },
+		{ .type = IPC_HISTORIED, .id = 3, CHANNEL, PAST("\0", "ep1") },
+		{ .type = IPC_HISTORIED, .id = 3, .status = FAN_EDOWN, PAST("\0", "ep1") },
+		{ .type = IPC_FORGET, .id = 3, CHANNEL, PAYLOAD },
+		{ .type = IPC_JOIN, PAYLOAD },
+		{ .type = IPC_JOIN, .id = 1, CHANNEL, PAYLOAD },
+		{ .type = IPC_LEAVE, .kind = MSG_LEAVE, CHANNEL, PAYLOAD },
+		{ .type = IPC_PRESENT, .id = 3, .status = FAN_EDOWN, PAYLOAD },
+		{ .type = IPC_EVENT, CHANNEL, PAYLOAD },
 		{ .type = IPC_HELLO, .value = IPC_VERSION },
 		{ .type = IPC_HELLO, .value = IPC_VERSION, .kind = MSG_BINARY, COOKIE },
 		{ .type = IPC_HELLO, .value = IPC_VERSION, PAYLOAD },
@@ -214,13 +260,13 @@ Test(ipc_msg, values_out_of_range)
 	size_t used, n;
 
 	cr_assert(decode(&m) == FAN_EPROTO);
-	m.status = FAN_ESYS - 1;
+	m.status = FAN_EEXPIRED - 1;
 	cr_assert(decode(&m) == FAN_EPROTO);
-	m.status = FAN_ESYS;
+	m.status = FAN_EEXPIRED;
 	cr_assert(decode(&m) == 0);
 
 	n = encode(&valid[8], wire);
-	wire[5] = 2; /* no such kind */
+	wire[5] = MSG_KINDS; /* no such kind */
 	cr_assert(ipc_msg_decode(wire, n, WIRE_MAX, &got, &used) == FAN_EPROTO);
 
 	cr_assert(decode(&name) == FAN_EPROTO);
@@ -230,4 +276,52 @@ Test(ipc_msg, values_out_of_range)
 	cr_assert(decode(&name) == FAN_EPROTO);
 	name.channel_len--;
 	cr_assert(decode(&name) == 0);
+}
+
+Test(ipc_msg, a_past_comes_back)
+{
+	struct guard g = guard_new(WIRE_MAX);
+	struct ipc_past past = { .flags = IPC_PAST_RECOVERED }, got;
+	uint8_t wire[IPC_PAST_HEAD_MAX + 4];
+	size_t len, n, cut;
+
+	for (len = 0; len <= EPOCH_MAX; len++) {
+		memset(past.pos.epoch, 'Z', len);
+		past.pos.epoch[len] = '\0';
+		past.pos.offset = len > 0 ? UINT64_MAX - len : 0;
+		n = ipc_past_head(&past, wire);
+		cr_assert(n <= IPC_PAST_HEAD_MAX);
+		memcpy(wire + n, "more", 4);
+		for (cut = 0; cut < n; cut++)
+			cr_assert(
+			    ipc_past_decode(guard_put(&g, wire, cut), cut, &got) == FAN_EPROTO);
+		for (cut = n; cut <= n + 4; cut++) {
+			cr_assert(ipc_past_decode(guard_put(&g, wire, cut), cut, &got) == 0);
+			cr_assert(got.pos.offset == past.pos.offset && got.flags == past.flags);
+			cr_assert_str_eq(got.pos.epoch, past.pos.epoch);
+			cr_assert(got.records.n == cut - n);
+			cr_assert(memcmp(got.records.p, "more", cut - n) == 0);
+		}
+	}
+	guard_free(&g);
+}
+
+Test(ipc_msg, a_past_that_cannot_be)
+{
+	static const struct ipc_msg bad[] = {
+		{ PAST("\x08", "ep1") },     /* no such flag */
+		{ PAST("\0", "e 1") },       /* no epoch */
+		{ BYTES("\0" OFFSET "\0") }, /* an offset without an epoch */
+		{ BYTES("\0" NONE "\x21"
+			"123456789012345678901234567890123") }, /* longer than EPOCH_MAX */
+	};
+	struct ipc_past past = { .pos = { .offset = 7 } }, got;
+	uint8_t wire[IPC_PAST_HEAD_MAX];
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_assert(ipc_past_decode(bad[i].data, bad[i].len, &got) == FAN_EPROTO, "%zu", i);
+	/* Where there is no epoch, the offset says nothing and is not sent. */
+	cr_assert(ipc_past_decode(wire, ipc_past_head(&past, wire), &got) == 0);
+	cr_assert(got.pos.offset == 0 && got.pos.epoch[0] == '\0');
 }
