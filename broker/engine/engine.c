@@ -36,10 +36,47 @@ engine_up(const struct engine *e)
 }
 
 int
-engine_publish(struct engine *e, const char *channel, size_t channel_len, enum msg_kind kind,
-    const uint8_t *data, size_t len, uint64_t token)
+engine_publish(struct engine *e, const struct engine_message *m, uint64_t token)
 {
-	return e->ops->publish(e, channel, channel_len, kind, data, len, token);
+	return e->ops->publish(e, m, token);
+}
+
+int
+engine_history(struct engine *e, const char *channel, size_t channel_len,
+    const struct engine_query *q, uint64_t token)
+{
+	return e->ops->history(e, channel, channel_len, q, token);
+}
+
+int
+engine_forget(struct engine *e, const char *channel, size_t channel_len, uint64_t token)
+{
+	return e->ops->forget(e, channel, channel_len, token);
+}
+
+void
+engine_join(struct engine *e, const char *channel, size_t channel_len, const struct member *m)
+{
+	e->ops->join(e, channel, channel_len, m);
+}
+
+void
+engine_leave(
+    struct engine *e, const char *channel, size_t channel_len, const char *client, size_t len)
+{
+	e->ops->leave(e, channel, channel_len, client, len);
+}
+
+int
+engine_presence(struct engine *e, const char *channel, size_t channel_len, uint64_t token)
+{
+	return e->ops->presence(e, channel, channel_len, token);
+}
+
+void
+engine_event(struct engine *e, const char *json, size_t len)
+{
+	e->ops->event(e, json, len);
 }
 
 int

@@ -16,8 +16,16 @@ struct engine_ops {
 	int (*open)(struct engine **out, struct event_base *base, const struct conf *c,
 	    const struct engine_handler *h, void *arg);
 	void (*close)(struct engine *e);
-	int (*publish)(struct engine *e, const char *channel, size_t channel_len,
-	    enum msg_kind kind, const uint8_t *data, size_t len, uint64_t token);
+	int (*publish)(struct engine *e, const struct engine_message *m, uint64_t token);
+	int (*history)(struct engine *e, const char *channel, size_t channel_len,
+	    const struct engine_query *q, uint64_t token);
+	int (*forget)(struct engine *e, const char *channel, size_t channel_len, uint64_t token);
+	void (*join)(
+	    struct engine *e, const char *channel, size_t channel_len, const struct member *m);
+	void (*leave)(struct engine *e, const char *channel, size_t channel_len,
+	    const char *client, size_t len);
+	int (*presence)(struct engine *e, const char *channel, size_t channel_len, uint64_t token);
+	void (*event)(struct engine *e, const char *json, size_t len);
 	int (*subscribe)(struct engine *e, const char *channel, size_t channel_len);
 	void (*unsubscribe)(struct engine *e, const char *channel, size_t channel_len);
 	void (*flush)(struct engine *e);

@@ -1,19 +1,20 @@
 /*
  * redis: the engine of many nodes, which meet in one Redis.
  *
- * Owns:    two links to Redis, the table of channels, the publishes under way.
+ * Owns:    two links to Redis, the table of channels; by its parts the commands under way (redis_commands),
+ *          the functions in Redis (redis_function), this node's members (redis_presence).
  * Process: hub.
- * Layer:   broker/engine.  Uses engine_impl, redis_link, redis_resp, redis_subs, redis_url, envelope;
- *          libevent.
+ * Layer:   broker/engine.  Uses engine_impl, all of redis_*, envelope; libevent.
  *
- * One link is subscribed, the other carries PUBLISH; each connects again by itself.  Redis answers
- * and delivers in order on each, which the code relies on: replies match publishes first in first
+ * One link is subscribed, the other carries commands; each connects again by itself.  Redis answers
+ * and delivers in order on each, which the code relies on: replies match commands first in first
  * out, and a channel's messages need no sorting.
  *
  * The canary is a channel of this engine alone, with a name that no client may use.  A number is
  * published to it every redis.canary and must be back before the next is due; else the subscriber
  * link is deaf however healthy it looks, and both links are dropped.  It is subscribed last, so its
- * first return also proves that every other channel is live.
+ * first return also proves that every other channel is live.  It is up when besides it is known whether
+ * the functions can be had: without them channels with history, and presence, are refused.
  *
  *     DOWN --- subscriber link ready ---> SUBSCRIBING --- canary confirmed ---> PROVING
  *       ^                                                                          | canary is back
@@ -34,20 +35,24 @@
 
 #include "broker/engine/engine_impl.h"
 #include "broker/engine/envelope.h"
+#include "broker/engine/redis_commands.h"
+#include "broker/engine/redis_durable.h"
+#include "broker/engine/redis_function.h"
+#include "broker/engine/redis_history.h"
 #include "broker/engine/redis_link.h"
+#include "broker/engine/redis_presence.h"
 #include "broker/engine/redis_resp.h"
 #include "broker/engine/redis_subs.h"
 #include "broker/engine/redis_url.h"
 #include "common/clock.h"
 #include "common/conf.h"
+#include "common/json.h"
 #include "common/log.h"
 
 #define BATCH 128           /* channels in one SUBSCRIBE */
 #define COMMAND_OVERHEAD 64 /* of a PUBLISH, beside the key and the payload */
-#define UNDER_WAY_FIRST 64  /* entries of the ring; a power of two */
 #define CANARY_NAME_MAX 32
 #define PREFIX_MAX (REDIS_KEY_MAX - CHANNEL_NAME_MAX - 16) /* "unsubscribe" fits as well */
-#define LOG_BURST 3
 
 enum redis_state {
 	STATE_DOWN,
@@ -56,25 +61,22 @@ enum redis_state {
 	STATE_UP,
 };
 
-/* A PUBLISH that Redis has not answered. */
-struct under_way {
-	uint64_t token;
-	size_t bytes; /* counted against redis.queue; 0: the canary's, which has no token */
-};
-
 struct redis {
 	struct engine engine;
+	const struct conf *conf;
 	enum redis_state state;
 	struct redis_url url;
 	const char *prefix;
 	size_t prefix_len;
-	size_t queue_max;
 	struct redis_link *sub_link, *cmd_link;
 	struct redis_subs subs;
 
-	struct under_way *ring; /* ring_size entries, ring_len of them from ring_first on */
-	size_t ring_size, ring_first, ring_len;
-	size_t bytes_under_way;
+	struct redis_commands commands; /* on cmd_link */
+	struct redis_function function;
+	struct redis_history history;
+	struct redis_durable durable;
+	struct redis_presence presence;
+	uint64_t events_lost;
 
 	char canary_name[CANARY_NAME_MAX];
 	const struct redis_sub *canary_sub; /* while the subscriber link is ready */
@@ -83,94 +85,60 @@ struct redis {
 	uint64_t canary_sent, canary_back;
 
 	uint64_t down_since; /* ms */
-	struct log_gate gate;
 };
 
-/* --- publishes under way ---------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
-static int
-ring_reserve(struct redis *e)
-{
-	size_t size = e->ring_size == 0 ? UNDER_WAY_FIRST : e->ring_size * 2, i;
-	struct under_way *ring;
-
-	if (e->ring_len < e->ring_size)
-		return 0;
-	ring = calloc(size, sizeof(*ring));
-	if (ring == NULL)
-		return FAN_ENOMEM;
-	for (i = 0; i < e->ring_len; i++)
-		ring[i] = e->ring[(e->ring_first + i) & (e->ring_size - 1)];
-	free(e->ring);
-	e->ring = ring;
-	e->ring_size = size;
-	e->ring_first = 0;
-	return 0;
-}
-
-/* Takes the oldest out and answers it.  There is one. */
 static void
-answer_oldest(struct redis *e, int status)
+answer(struct redis *e, uint64_t token, int status)
 {
-	struct under_way w = e->ring[e->ring_first];
-
-	e->ring_first = (e->ring_first + 1) & (e->ring_size - 1);
-	e->ring_len--;
-	e->bytes_under_way -= w.bytes;
-	if (w.bytes > 0)
-		e->engine.handler->published(e->engine.arg, w.token, status);
+	e->engine.handler->published(e->engine.arg, token, status, NULL);
 }
 
-/* Queues a PUBLISH.  bytes 0: of the canary.  Errors as redis_link_command. */
+/* The answer to a PUBLISH. */
+static int
+on_published(void *arg, uint64_t token, const struct redis_reply *r)
+{
+	struct redis *e = arg;
+
+	if (r != NULL && !r->array && r->v[0].type == REDIS_TYPE_ERROR) {
+		redis_commands_log(&e->commands, "publish", &r->v[0]);
+		answer(e, token, redis_error_status(&r->v[0]));
+		return 0;
+	}
+	if (r != NULL && !r->array && r->v[0].type == REDIS_TYPE_INTEGER) {
+		answer(e, token, 0);
+		return 0;
+	}
+	answer(e, token, FAN_EDOWN);
+	return r == NULL ? 0 : FAN_EPROTO;
+}
+
 static int
 send_publish(struct redis *e, const struct redis_arg *key, const struct redis_arg *payload,
-    uint64_t token, size_t bytes)
+    redis_answer_fn fn, uint64_t token, size_t bytes)
 {
 	const struct redis_arg args[3] = { { .data = "PUBLISH", .len = 7 }, *key, *payload };
-	int err = ring_reserve(e);
 
-	if (err == 0)
-		err = redis_link_command(e->cmd_link, args, 3, 1);
-	if (err != 0)
-		return err;
-	e->ring[(e->ring_first + e->ring_len++) & (e->ring_size - 1)] =
-	    (struct under_way){ token, bytes };
-	e->bytes_under_way += bytes;
-	return 0;
-}
-
-static bool
-begins(const struct redis_value *v, const char *word)
-{
-	size_t n = strlen(word);
-
-	return v->len >= n && memcmp(v->data, word, n) == 0;
-}
-
-/* Redis's error codes that say "later" rather than "no". */
-static int
-error_status(const struct redis_value *v)
-{
-	static const char *const later[] = { "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN",
-		"TRYAGAIN" };
-	size_t i;
-
-	for (i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
-		if (begins(v, later[i]))
-			return FAN_EDOWN;
-	}
-	return FAN_EDENIED;
-}
-
-static void
-log_refusal(struct redis *e, const char *what, const struct redis_value *v)
-{
-	if (log_gate_open(&e->gate, LOG_BURST))
-		log_errx("redis: refuses to %s (%.*s)", what, (int)(v->len < 200 ? v->len : 200),
-		    v->data);
+	return redis_commands_send(&e->commands, args, 3, fn, e, token, bytes);
 }
 
 /* --- the canary ------------------------------------------------------------------------------- */
+
+static int
+on_canary_published(void *arg, uint64_t token, const struct redis_reply *r)
+{
+	struct redis *e = arg;
+
+	(void)token;
+	if (r == NULL)
+		return 0;
+	if (!r->array && r->v[0].type == REDIS_TYPE_ERROR)
+		redis_commands_log(&e->commands, "publish", &r->v[0]);
+	else if (r->array || r->v[0].type != REDIS_TYPE_INTEGER)
+		return FAN_EPROTO;
+	return 0;
+}
 
 /* Sends the number that is due, if there is a link for it. */
 static void
@@ -183,7 +151,7 @@ canary_send(struct redis *e)
 		.len = (size_t)snprintf(number, sizeof(number), "%" PRIu64, e->canary_sent) };
 
 	/* If it cannot be sent it will not be back, and that is noticed. */
-	if (send_publish(e, &key, &payload, 0, 0) == 0)
+	if (send_publish(e, &key, &payload, on_canary_published, 0, 0) == 0)
 		redis_link_flush(e->cmd_link);
 }
 
@@ -201,14 +169,21 @@ tell_live(struct redis *e, const struct redis_sub *sub)
 	    e->engine.arg, sub->key + e->prefix_len, sub->key_len - e->prefix_len);
 }
 
+/* Goes up if nothing is missing any more. */
 static void
-become_up(struct redis *e)
+maybe_up(struct redis *e)
 {
 	const struct redis_sub *sub;
 	size_t pos = 0;
 
-	e->state = STATE_UP;
+	if (e->state < STATE_PROVING || e->canary_back != e->canary_sent ||
+	    !redis_link_ready(e->cmd_link) || !redis_function_decided(&e->function))
+		return;
 	e->engine.up = true;
+	if (e->state == STATE_UP)
+		return;
+	e->state = STATE_UP;
+	redis_presence_begin(&e->presence);
 	log_info("redis: restored channels=%zu after_ms=%" PRIu64, redis_subs_count(&e->subs) - 1,
 	    clock_ms() - e->down_since);
 	e->engine.handler->restored(e->engine.arg);
@@ -225,8 +200,7 @@ canary_arrived(struct redis *e, const struct redis_value *v)
 	if (v->len != (size_t)n || memcmp(v->data, number, v->len) != 0)
 		return;
 	e->canary_back = e->canary_sent;
-	if (e->state == STATE_PROVING && redis_link_ready(e->cmd_link))
-		become_up(e);
+	maybe_up(e);
 }
 
 static void
@@ -236,9 +210,11 @@ on_canary_due(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (e->canary_back == e->canary_sent)
+	if (e->canary_back == e->canary_sent) {
 		canary_next(e);
-	else
+		redis_function_tick(&e->function);
+		redis_durable_ask(&e->durable);
+	} else
 		redis_link_drop(e->sub_link, FAN_ETIMEOUT, "deaf: the canary did not come back");
 }
 
@@ -298,9 +274,7 @@ static int
 on_message(struct redis *e, const struct redis_value *key, const struct redis_value *payload)
 {
 	const struct redis_sub *sub = redis_subs_find(&e->subs, key->data, key->len);
-	enum msg_kind kind;
-	const uint8_t *data;
-	size_t len;
+	struct envelope m;
 
 	if (payload->type != REDIS_TYPE_STRING)
 		return FAN_EPROTO;
@@ -310,9 +284,10 @@ on_message(struct redis *e, const struct redis_value *key, const struct redis_va
 		canary_arrived(e, payload);
 		return 0;
 	}
-	envelope_decode((const uint8_t *)payload->data, payload->len, &kind, &data, &len);
-	e->engine.handler->message(
-	    e->engine.arg, sub->key + e->prefix_len, sub->key_len - e->prefix_len, kind, data, len);
+	envelope_decode((const uint8_t *)payload->data, payload->len, &m);
+	e->engine.handler->message(e->engine.arg, sub->key + e->prefix_len,
+	    sub->key_len - e->prefix_len, m.kind, m.data, m.len,
+	    m.has_position ? &m.position : NULL);
 	return 0;
 }
 
@@ -342,7 +317,7 @@ on_sub_reply(void *arg, const struct redis_reply *r)
 	struct redis *e = arg;
 
 	if (!r->array && r->v[0].type == REDIS_TYPE_ERROR) {
-		log_refusal(e, "subscribe", &r->v[0]);
+		redis_commands_log(&e->commands, "subscribe", &r->v[0]);
 		return FAN_EDENIED;
 	}
 	if (!r->array || r->n != 3 || r->v[0].type != REDIS_TYPE_STRING ||
@@ -372,6 +347,7 @@ on_sub_lost(void *arg, int err)
 	e->engine.up = false;
 	if (was_up) {
 		e->down_since = clock_ms();
+		redis_presence_end(&e->presence);
 		e->engine.handler->interrupted(e->engine.arg);
 	}
 	/* Who does not answer one link in time is not trusted to answer the other. */
@@ -386,28 +362,28 @@ on_cmd_ready(void *arg)
 {
 	struct redis *e = arg;
 
-	e->engine.up = e->state == STATE_UP;
 	/* The number that is due may have been lost with the link. */
 	if (e->state >= STATE_PROVING)
 		canary_send(e);
+	redis_function_connected(&e->function);
+}
+
+/* The functions are there, or it is known that they cannot be had. */
+static void
+on_functions_decided(void *arg)
+{
+	struct redis *e = arg;
+
+	redis_durable_ask(&e->durable);
+	maybe_up(e);
 }
 
 static int
 on_cmd_reply(void *arg, const struct redis_reply *r)
 {
 	struct redis *e = arg;
-	int status = 0;
 
-	if (e->ring_len == 0 || r->array)
-		return FAN_EPROTO;
-	if (r->v[0].type == REDIS_TYPE_ERROR) {
-		status = error_status(&r->v[0]);
-		log_refusal(e, "publish", &r->v[0]);
-	} else if (r->v[0].type != REDIS_TYPE_INTEGER) {
-		return FAN_EPROTO;
-	}
-	answer_oldest(e, status);
-	return 1;
+	return redis_commands_reply(&e->commands, r);
 }
 
 static void
@@ -416,10 +392,19 @@ on_cmd_lost(void *arg, int err)
 	struct redis *e = arg;
 
 	e->engine.up = false;
-	while (e->ring_len > 0)
-		answer_oldest(e, FAN_EDOWN);
+	redis_commands_lost(&e->commands);
+	redis_function_lost(&e->function);
 	if (err == FAN_ETIMEOUT)
 		redis_link_drop(e->sub_link, err, "the command link got no answer");
+}
+
+/* Members must join again, which `restored` asks for. */
+static void
+on_presence_broken(void *arg)
+{
+	struct redis *e = arg;
+
+	redis_link_drop(e->sub_link, FAN_EGONE, "presence begins anew");
 }
 
 /* --- the engine ------------------------------------------------------------------------------- */
@@ -446,7 +431,9 @@ redis_close(struct engine *engine)
 	redis_link_free(e->cmd_link);
 	redis_subs_fini(&e->subs);
 	redis_url_fini(&e->url);
-	free(e->ring);
+	redis_presence_fini(&e->presence);
+	redis_function_fini(&e->function);
+	redis_commands_fini(&e->commands);
 	free(e);
 }
 
@@ -460,7 +447,7 @@ open_links(struct redis *e, struct event_base *base, const struct conf *c)
 	o.name = "subscriber";
 	e->sub_link = redis_link_new(base, &o, &sub_handler, e);
 	o.name = "commands";
-	e->cmd_link = redis_link_new(base, &o, &cmd_handler, e);
+	e->cmd_link = e->commands.link = redis_link_new(base, &o, &cmd_handler, e);
 	return e->sub_link == NULL || e->cmd_link == NULL ? FAN_ENOMEM : 0;
 }
 
@@ -487,9 +474,9 @@ redis_open(struct engine **out, struct event_base *base, const struct conf *c,
 		return err;
 	}
 	e->engine = (struct engine){ .ops = &engine_redis, .handler = h, .arg = arg };
+	e->conf = c;
 	e->prefix = c->redis.prefix;
 	e->prefix_len = strlen(e->prefix);
-	e->queue_max = (size_t)c->redis.queue;
 	e->down_since = clock_ms();
 	redis_subs_init(&e->subs);
 	evutil_secure_rng_get_bytes(&node, sizeof(node));
@@ -498,7 +485,14 @@ redis_open(struct engine **out, struct event_base *base, const struct conf *c,
 	e->canary_interval.tv_sec = c->redis.canary / 1000;
 	e->canary_interval.tv_usec = c->redis.canary % 1000 * 1000;
 	event_assign(&e->canary_timer, base, -1, EV_PERSIST, on_canary_due, e);
-	err = open_links(e, base, c);
+	redis_commands_init(&e->commands, (size_t)c->redis.queue);
+	e->history = (struct redis_history){ &e->engine, &e->function };
+	e->durable =
+	    (struct redis_durable){ .function = &e->function, .believed = 3 * c->redis.canary };
+	redis_presence_init(&e->presence, base, c, &e->engine, &e->function, on_presence_broken, e);
+	err = redis_function_init(&e->function, base, c, &e->commands, on_functions_decided, e);
+	if (err == 0)
+		err = open_links(e, base, c);
 	if (err != 0) {
 		redis_close(&e->engine);
 		return err;
@@ -507,23 +501,136 @@ redis_open(struct engine **out, struct event_base *base, const struct conf *c,
 	return 0;
 }
 
+static const struct conf_rule *
+rule_for(const struct redis *e, const char *channel, size_t len)
+{
+	char name[CHANNEL_NAME_MAX + 1];
+
+	memcpy(name, channel, len);
+	name[len] = '\0';
+	return conf_rule_for(e->conf, name);
+}
+
 static int
-redis_publish(struct engine *engine, const char *channel, size_t channel_len, enum msg_kind kind,
-    const uint8_t *data, size_t len, uint64_t token)
+publish_plainly(struct redis *e, const struct engine_message *m, uint64_t token)
+{
+	uint8_t head[ENVELOPE_HEAD];
+	const struct redis_arg key = { e->prefix, e->prefix_len, m->channel, m->channel_len };
+	const struct redis_arg payload = { .head = head,
+		.head_len = envelope_head(m->kind, m->data, m->len, head),
+		.data = m->data,
+		.len = m->len };
+	size_t bytes = COMMAND_OVERHEAD + e->prefix_len + m->channel_len + m->len;
+	int err = redis_commands_take(&e->commands, bytes);
+
+	if (err != 0)
+		return err;
+	err = send_publish(e, &key, &payload, on_published, token, bytes);
+	if (err != 0)
+		redis_commands_give(&e->commands, bytes);
+	return err;
+}
+
+static int
+redis_publish(struct engine *engine, const struct engine_message *m, uint64_t token)
 {
 	struct redis *e = (struct redis *)engine;
-	uint8_t head[ENVELOPE_HEAD];
-	const struct redis_arg key = { e->prefix, e->prefix_len, channel, channel_len };
-	struct redis_arg payload = { .head = head, .data = data, .len = len };
-	size_t bytes = COMMAND_OVERHEAD + e->prefix_len + channel_len + len;
 
 	if (!engine->up)
 		return FAN_EDOWN;
-	/* One is always let through, so that a large message is not refused for ever. */
-	if (e->bytes_under_way > 0 && e->bytes_under_way + bytes > e->queue_max)
-		return FAN_EFULL;
-	payload.head_len = envelope_head(kind, data, len, head);
-	return send_publish(e, &key, &payload, token, bytes);
+	if (rule_for(e, m->channel, m->channel_len)->history.size == 0)
+		return publish_plainly(e, m, token);
+	return redis_history_publish(&e->history, m, token);
+}
+
+static int
+redis_history(struct engine *engine, const char *channel, size_t channel_len,
+    const struct engine_query *q, uint64_t token)
+{
+	struct redis *e = (struct redis *)engine;
+
+	if (!engine->up)
+		return FAN_EDOWN;
+	return redis_history_read(&e->history, channel, channel_len, q, token);
+}
+
+static int
+redis_forget(struct engine *engine, const char *channel, size_t channel_len, uint64_t token)
+{
+	struct redis *e = (struct redis *)engine;
+
+	if (!engine->up)
+		return FAN_EDOWN;
+	return redis_history_forget(&e->history, channel, channel_len, token);
+}
+
+static void
+redis_join(struct engine *engine, const char *channel, size_t channel_len, const struct member *m)
+{
+	redis_presence_join(&((struct redis *)engine)->presence, channel, channel_len, m);
+}
+
+static void
+redis_leave(
+    struct engine *engine, const char *channel, size_t channel_len, const char *client, size_t len)
+{
+	redis_presence_leave(
+	    &((struct redis *)engine)->presence, channel, channel_len, client, len);
+}
+
+static int
+redis_presence(struct engine *engine, const char *channel, size_t channel_len, uint64_t token)
+{
+	struct redis *e = (struct redis *)engine;
+
+	if (!engine->up)
+		return FAN_EDOWN;
+	return redis_presence_read(&e->presence, channel, channel_len, token);
+}
+
+static int
+on_event_written(void *arg, uint64_t token, const struct redis_reply *r)
+{
+	struct redis *e = arg;
+
+	(void)token;
+	if (r != NULL && (r->array || r->v[0].type != REDIS_TYPE_ERROR))
+		return 0;
+	e->events_lost++;
+	if (r != NULL)
+		redis_commands_log(&e->commands, "write events", &r->v[0]);
+	return 0;
+}
+
+/* XADD with the fields `event`, taken from the object, and `data`, which is all of it. */
+static void
+redis_event(struct engine *engine, const char *json, size_t len)
+{
+	struct redis *e = (struct redis *)engine;
+	char length[24];
+	const char *name;
+	size_t name_len, bytes = COMMAND_OVERHEAD + strlen(e->conf->events.stream) + len;
+	struct redis_arg args[10] = { { .data = "XADD", .len = 4 },
+		{ .data = e->conf->events.stream, .len = strlen(e->conf->events.stream) },
+		{ .data = "MAXLEN", .len = 6 }, { .data = "~", .len = 1 },
+		{ .data = length,
+		    .len = (size_t)snprintf(
+			length, sizeof(length), "%" PRId64, e->conf->events.length) },
+		{ .data = "*", .len = 1 }, { .data = "event", .len = 5 }, { 0 },
+		{ .data = "data", .len = 4 }, { .data = json, .len = len } };
+
+	/* The value is a string without escapes, a word of ours. */
+	if (*e->conf->events.stream == '\0' ||
+	    json_member(json, len, "event", &name, &name_len) != 0 || name_len < 2)
+		return;
+	args[7] = (struct redis_arg){ .data = name + 1, .len = name_len - 2 };
+	if (redis_commands_take(&e->commands, bytes) != 0) {
+		e->events_lost++;
+	} else if (redis_commands_send(&e->commands, args, 10, on_event_written, e, 0, bytes) !=
+	    0) {
+		redis_commands_give(&e->commands, bytes);
+		e->events_lost++;
+	}
 }
 
 static int
@@ -568,6 +675,12 @@ const struct engine_ops engine_redis = {
 	.open = redis_open,
 	.close = redis_close,
 	.publish = redis_publish,
+	.history = redis_history,
+	.forget = redis_forget,
+	.join = redis_join,
+	.leave = redis_leave,
+	.presence = redis_presence,
+	.event = redis_event,
 	.subscribe = redis_subscribe,
 	.unsubscribe = redis_unsubscribe,
 	.flush = redis_flush,

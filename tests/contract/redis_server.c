@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -52,24 +54,38 @@ connect_unix(const char *path)
 static void
 exec_server(const struct redis_server *s, pid_t parent)
 {
-	char port[16], null[] = "/dev/null";
+	char port[16], conf[96], null[] = "/dev/null";
 	int fd = open(null, O_RDWR | O_CLOEXEC);
 
 	(void)snprintf(port, sizeof(port), "%d", s->port);
+	(void)snprintf(conf, sizeof(conf), "%s/redis.conf", s->dir);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || fd < 0 ||
 	    dup2(fd, 0) < 0 || dup2(fd, 1) < 0)
 		_exit(126);
-	(void)execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port,
-	    "--unixsocket", s->sock, "--dir", s->dir, "--save", "", "--appendonly", "no",
-	    "--daemonize", "no", "--loglevel", "warning", (char *)NULL);
+	(void)execlp("redis-server", "redis-server", conf, "--bind", "127.0.0.1", "--port", port,
+	    "--unixsocket", s->sock, "--dir", s->dir, "--daemonize", "no", "--loglevel", "warning",
+	    (char *)NULL);
 	_exit(127);
 }
 
-/* Whether the server answers; sets *ended if its process is gone. */
+static void
+write_conf(const struct redis_server *s)
+{
+	char path[96];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/redis.conf", s->dir);
+	f = fopen(path, "we");
+	cr_assert_not_null(f);
+	cr_assert(fprintf(f, "save \"\"\nappendonly no\n%s\n", s->conf == NULL ? "" : s->conf) > 0);
+	cr_assert(fclose(f) == 0);
+}
+
+/* Whether the server answers, and has read its file; sets *ended if its process is gone. */
 static bool
 answers(struct redis_server *s, bool *ended)
 {
-	char out[8];
+	char out[16];
 	int fd = connect_unix(s->sock);
 
 	*ended = waitpid(s->pid, NULL, WNOHANG) == s->pid;
@@ -77,7 +93,7 @@ answers(struct redis_server *s, bool *ended)
 		return false;
 	cr_assert(close(fd) == 0);
 	redis_server_call(s, "PING", NULL, 0, out, sizeof(out));
-	return true;
+	return strncmp(out, "-LOADING", 8) != 0;
 }
 
 void
@@ -89,6 +105,7 @@ redis_server_restart(struct redis_server *s)
 	int waited;
 
 	(void)unlink(s->sock);
+	write_conf(s);
 	s->pid = fork();
 	cr_assert(s->pid >= 0);
 	if (s->pid == 0)
@@ -122,12 +139,21 @@ redis_server_kill(struct redis_server *s)
 	s->pid = 0;
 }
 
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
 void
 redis_server_stop(struct redis_server *s)
 {
 	redis_server_kill(s);
-	(void)unlink(s->sock);
-	(void)rmdir(s->dir);
+	if (s->dir[0] != '\0')
+		(void)nftw(s->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void
@@ -155,19 +181,28 @@ write_arg(int fd, const void *data, size_t n)
 	write_all(fd, "\r\n", 2);
 }
 
-/* Whether text holds one whole answer: a line, a bulk string, or an array of one of them. */
-static bool
+/* The length of the answer at the beginning of text, which may be an array of answers; 0: not whole. */
+static size_t
 whole(const char *text, size_t n)
 {
-	const char *end = strstr(text, "\r\n");
+	const char *end = memmem(text, n, "\r\n", 2);
+	size_t used, one;
+	long count;
 
 	if (end == NULL)
-		return false;
-	if (text[0] == '*' && text[1] == '1')
-		return whole(end + 2, n - (size_t)(end + 2 - text));
-	if (text[0] != '$' || text[1] == '-')
-		return true;
-	return n >= (size_t)(end + 2 - text) + strtoul(text + 1, NULL, 10) + 2;
+		return 0;
+	used = (size_t)(end + 2 - text);
+	if (text[0] == '$' && text[1] != '-')
+		used += strtoul(text + 1, NULL, 10) + 2;
+	if (text[0] == '*') {
+		for (count = strtol(text + 1, NULL, 10); count > 0; count--) {
+			one = whole(text + used, n - used);
+			if (one == 0)
+				return 0;
+			used += one;
+		}
+	}
+	return used <= n ? used : 0;
 }
 
 void
@@ -189,7 +224,7 @@ redis_server_call(const struct redis_server *s, const char *words, const void *d
 	if (data != NULL)
 		write_arg(fd, data, len);
 	memset(out, 0, cap);
-	while (n < cap - 1 && !whole(out, n)) {
+	while (n < cap - 1 && whole(out, n) == 0) {
 		ssize_t got = recv(fd, out + n, cap - 1 - n, 0);
 
 		cr_assert(got > 0);

@@ -5,8 +5,8 @@
  * Process: contract tests.
  * Layer:   tests.  Uses Criterion.
  *
- * It listens on a Unix socket and on a free port of the loopback, keeps nothing on disk, and dies
- * with the test's process.
+ * It listens on a Unix socket and on a free port of the loopback, keeps nothing on disk unless conf
+ * says so, and dies with the test's process.
  */
 #ifndef TESTS_CONTRACT_REDIS_SERVER_H
 #define TESTS_CONTRACT_REDIS_SERVER_H
@@ -19,6 +19,7 @@ struct redis_server {
 	int port;
 	char dir[64];
 	char sock[96];
+	const char *conf; /* lines of redis.conf for the next restart, or NULL */
 };
 
 /* Starts it and waits until it answers; fails the test otherwise. */

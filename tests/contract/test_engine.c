@@ -9,68 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/contract/redis_server.h"
 #include "tests/contract/world.h"
 
-static struct redis_server server;
-static struct world *world;
-static char url[160]; /* "": the memory engine */
+ENGINES(engine);
 
-static void
-setup_memory(void)
+CASE(engine, names_itself_and_is_up)
 {
-	world = world_new();
-}
-
-static void
-setup_redis(void)
-{
-	redis_server_start(&server);
-	(void)snprintf(url, sizeof(url), "unix://%s", server.sock);
-	world = world_new();
-}
-
-static void
-teardown(void)
-{
-	world_free(world);
-	if (url[0] != '\0')
-		redis_server_stop(&server);
-}
-
-TestSuite(memory, .init = setup_memory, .fini = teardown, .timeout = 100);
-TestSuite(redis, .init = setup_redis, .fini = teardown, .timeout = 100);
-
-/* Each case runs with an engine that is up, in world->node[0]. */
-#define CASE(name)                                                                                 \
-	static void case_##name(struct world *w, struct node *n);                                  \
-	Test(memory, name)                                                                         \
-	{                                                                                          \
-		world_open(world, 0, NULL);                                                        \
-		case_##name(world, &world->node[0]);                                               \
-	}                                                                                          \
-	Test(redis, name)                                                                          \
-	{                                                                                          \
-		world_open(world, 0, url);                                                         \
-		case_##name(world, &world->node[0]);                                               \
-	}                                                                                          \
-	static void case_##name(struct world *w, struct node *n)
-
-CASE(names_itself_and_is_up)
-{
-	(void)w;
-	cr_assert_str_eq(engine_name(n->engine), url[0] == '\0' ? "memory" : "redis");
+	cr_assert_str_eq(engine_name(n->engine), w->url == NULL ? "memory" : "redis");
 	cr_assert(engine_up(n->engine));
 	cr_assert_eq(n->interrupted, 0);
 }
 
-CASE(starts_as_down_and_remembers)
+CASE(engine, starts_as_down_and_remembers)
 {
 	world_close(w, 0);
-	world_begin(w, 0, url);
+	world_begin(w, 0, w->url);
 	cr_assert(!engine_up(n->engine));
-	cr_assert_eq(
-	    engine_publish(n->engine, "a", 1, MSG_TEXT, (const uint8_t *)"x", 1, 1), FAN_EDOWN);
+	cr_assert_eq(node_try_publish(n, "a", MSG_TEXT, "x", 1, 1), FAN_EDOWN);
 	cr_assert_eq(engine_subscribe(n->engine, "a", 1), 0);
 	cr_assert_eq(engine_subscribe(n->engine, "b", 1), 0);
 	engine_unsubscribe(n->engine, "b", 1);
@@ -85,7 +40,7 @@ CASE(starts_as_down_and_remembers)
 	cr_assert_eq(n->messages, 1);
 }
 
-CASE(ten_thousand_messages_in_order)
+CASE(engine, ten_thousand_messages_in_order)
 {
 	char name[16], text[32];
 	unsigned next[7] = { 0 };
@@ -118,55 +73,18 @@ CASE(ten_thousand_messages_in_order)
 	cr_assert_eq(n->messages, 10000, "nothing arrives twice");
 }
 
-static const struct {
-	enum msg_kind kind;
-	const char *data;
-	size_t len;
-} payloads[] = {
-	{ MSG_TEXT, "", 0 },
-	{ MSG_TEXT, "{\"a\":1}", 7 },
-	{ MSG_TEXT, "gr\xc3\xbc\xc3\x9f \xf0\x9f\x8e\xba", 12 },
-	{ MSG_TEXT, "a\r\nb\r\n", 6 },
-	{ MSG_TEXT, "\0a\0", 3 },
-	{ MSG_TEXT, "fanfare", 7 },
-	{ MSG_TEXT, "*3\r\n$7\r\nmessage\r\n", 17 },
-	{ MSG_BINARY, "", 0 },
-	{ MSG_BINARY, "valid as text", 13 },
-	{ MSG_BINARY, "\xc3\xbc", 2 },
-	{ MSG_BINARY, "\r\n", 2 },
-	{ MSG_BINARY, "\x00", 1 },
-	{ MSG_BINARY, "\xff", 1 },
-	{ MSG_BINARY, "\xff\xfe\x00\r\n", 5 },
-	{ MSG_BINARY,
-	    "\xff"
-	    "fanfare",
-	    8 },
-	{ MSG_BINARY,
-	    "\xff"
-	    "fanfare\x01\x01",
-	    10 },
-	{ MSG_BINARY,
-	    "\xff"
-	    "fanfare\x01\x00text",
-	    14 },
-	{ MSG_BINARY,
-	    "\xff"
-	    "fanfare\x02\x01",
-	    10 },
-};
-#define PAYLOADS (sizeof(payloads) / sizeof(payloads[0]))
-
-CASE(kind_and_bytes_survive)
+CASE(engine, kind_and_bytes_survive)
 {
 	size_t i;
 
 	node_subscribe(w, 0, "kinds");
-	for (i = 0; i < PAYLOADS; i++)
-		node_publish(w, 0, "kinds", payloads[i].kind, payloads[i].data, payloads[i].len, i);
-	UNTIL(w, n->messages == PAYLOADS && n->published == PAYLOADS);
-	for (i = 0; i < PAYLOADS; i++)
-		cr_assert(
-		    node_has(n, i, "kinds", payloads[i].kind, payloads[i].data, payloads[i].len),
+	for (i = 0; i < WORLD_PAYLOADS; i++)
+		node_publish(w, 0, "kinds", world_payloads[i].kind, world_payloads[i].data,
+		    world_payloads[i].len, i);
+	UNTIL(w, n->messages == WORLD_PAYLOADS && n->published == WORLD_PAYLOADS);
+	for (i = 0; i < WORLD_PAYLOADS; i++)
+		cr_assert(node_has(n, i, "kinds", world_payloads[i].kind, world_payloads[i].data,
+			      world_payloads[i].len),
 		    "payload %zu", i);
 }
 
@@ -188,22 +106,22 @@ large_payload(struct world *w, struct node *n, size_t len, enum msg_kind kind)
 	free(data);
 }
 
-CASE(payload_of_one_mib)
+CASE(engine, payload_of_one_mib)
 {
 	large_payload(w, n, 1 << 20, MSG_TEXT);
 }
 
-CASE(payload_of_sixteen_mib)
+CASE(engine, payload_of_sixteen_mib)
 {
 	large_payload(w, n, 16 << 20, MSG_TEXT);
 }
 
-CASE(binary_payload_of_sixteen_mib)
+CASE(engine, binary_payload_of_sixteen_mib)
 {
 	large_payload(w, n, 16 << 20, MSG_BINARY);
 }
 
-CASE(publishing_to_nobody_is_accepted)
+CASE(engine, publishing_to_nobody_is_accepted)
 {
 	node_publish(w, 0, "nobody", MSG_TEXT, "x", 1, 7);
 	UNTIL(w, n->published == 1);
@@ -212,7 +130,7 @@ CASE(publishing_to_nobody_is_accepted)
 	cr_assert_eq(n->messages, 0);
 }
 
-CASE(names_of_every_character_and_length)
+CASE(engine, names_of_every_character_and_length)
 {
 	static const char all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 				  "0123456789_:.#/-=@,;";
@@ -233,7 +151,7 @@ CASE(names_of_every_character_and_length)
 	cr_assert(node_has(n, 1, name, MSG_TEXT, "2", 1));
 }
 
-CASE(unsubscribed_is_silent_and_subscribed_again_is_not)
+CASE(engine, unsubscribed_is_silent_and_subscribed_again_is_not)
 {
 	node_subscribe(w, 0, "a");
 	node_publish(w, 0, "a", MSG_TEXT, "1", 1, 1);
@@ -253,7 +171,7 @@ CASE(unsubscribed_is_silent_and_subscribed_again_is_not)
 	node_fence(w, 0, 6);
 }
 
-CASE(subscribing_twice_is_refused)
+CASE(engine, subscribing_twice_is_refused)
 {
 	node_subscribe(w, 0, "a");
 	cr_assert_eq(engine_subscribe(n->engine, "a", 1), FAN_EEXIST);
@@ -264,7 +182,7 @@ CASE(subscribing_twice_is_refused)
 }
 
 /* On and off at every point between sending and confirmation; the last wish counts. */
-CASE(changes_of_mind)
+CASE(engine, changes_of_mind)
 {
 	unsigned run, i, before;
 	uint64_t token = 0;
@@ -290,7 +208,7 @@ CASE(changes_of_mind)
 	}
 }
 
-CASE(subscribed_within_a_burst)
+CASE(engine, subscribed_within_a_burst)
 {
 	unsigned i, first = 0;
 	char text[16];
@@ -314,7 +232,7 @@ CASE(subscribed_within_a_burst)
 	}
 }
 
-CASE(ten_thousand_channels)
+CASE(engine, ten_thousand_channels)
 {
 	static bool seen[10000];
 	char name[32];
@@ -348,8 +266,16 @@ CASE(ten_thousand_channels)
 	cr_assert_eq(n->messages, 0);
 }
 
+CASE(engine, an_event_has_nowhere_to_go_without_a_stream)
+{
+	node_subscribe(w, 0, "a");
+	engine_event(n->engine, "{\"event\":\"connect\"}", 19);
+	node_fence(w, 0, 1);
+	cr_assert_eq(n->messages, 0);
+}
+
 /* The record fails the test if anything is called back afterwards. */
-CASE(closes_with_things_under_way)
+CASE(engine, closes_with_things_under_way)
 {
 	unsigned i;
 
@@ -364,14 +290,14 @@ CASE(closes_with_things_under_way)
 		world_pass(w);
 }
 
-CASE(closes_before_it_was_up)
+CASE(engine, closes_before_it_was_up)
 {
 	int passes, i;
 
 	(void)n;
 	for (passes = 0; passes < 4; passes++) {
 		world_close(w, 0);
-		world_begin(w, 0, url);
+		world_begin(w, 0, w->url);
 		for (i = 0; i < passes; i++)
 			world_pass(w);
 	}

@@ -4,12 +4,59 @@
 #include "tests/contract/world.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define ANSWER_TOKEN UINT64_C(0x123456789abcdef) /* of histories and presences; any will do */
+
+const struct payload world_payloads[WORLD_PAYLOADS] = {
+	{ MSG_TEXT, "", 0 },
+	{ MSG_TEXT, "{\"a\":1}", 7 },
+	{ MSG_TEXT, "gr\xc3\xbc\xc3\x9f \xf0\x9f\x8e\xba", 12 },
+	{ MSG_TEXT, "a\r\nb\r\n", 6 },
+	{ MSG_TEXT, "\0a\0", 3 },
+	{ MSG_TEXT, "fanfare", 7 },
+	{ MSG_TEXT, "*3\r\n$7\r\nmessage\r\n", 17 },
+	{ MSG_BINARY, "", 0 },
+	{ MSG_BINARY, "valid as text", 13 },
+	{ MSG_BINARY, "\xc3\xbc", 2 },
+	{ MSG_BINARY, "\r\n", 2 },
+	{ MSG_BINARY, "\x00", 1 },
+	{ MSG_BINARY, "\xff", 1 },
+	{ MSG_BINARY, "\xff\xfe\x00\r\n", 5 },
+	{ MSG_BINARY,
+	    "\xff"
+	    "fanfare",
+	    8 },
+	{ MSG_BINARY,
+	    "\xff"
+	    "fanfare\x01\x01",
+	    10 },
+	{ MSG_BINARY,
+	    "\xff"
+	    "fanfare\x01\x00text",
+	    14 },
+	{ MSG_BINARY,
+	    "\xff"
+	    "fanfare\x02\x01",
+	    10 },
+};
+
+static void *
+copy(const void *data, size_t len)
+{
+	void *p = malloc(len + 1);
+
+	cr_assert_not_null(p);
+	if (len > 0)
+		memcpy(p, data, len);
+	return p;
+}
+
 static void
 on_message(void *arg, const char *channel, size_t channel_len, enum msg_kind kind,
-    const uint8_t *data, size_t len)
+    const uint8_t *data, size_t len, const struct position *pos)
 {
 	struct node *n = arg;
 	struct message *m;
@@ -26,10 +73,9 @@ on_message(void *arg, const char *channel, size_t channel_len, enum msg_kind kin
 	m->channel[channel_len] = '\0';
 	m->kind = kind;
 	m->len = len;
-	m->data = malloc(len + 1);
-	cr_assert_not_null(m->data);
-	if (len > 0)
-		memcpy(m->data, data, len);
+	m->data = copy(data, len);
+	m->pos = pos == NULL ? (struct position){ 0 } : *pos;
+	cr_assert(pos == NULL || (pos->offset > 0 && pos->epoch[0] != '\0'));
 }
 
 static void
@@ -38,7 +84,8 @@ on_subscribed(void *arg, const char *channel, size_t channel_len)
 	struct node *n = arg;
 
 	cr_assert(!n->closed);
-	cr_assert(channel_name_valid(channel, channel_len, CHANNEL_NAME_MAX));
+	cr_assert(channel_name_valid(channel, channel_len, CHANNEL_NAME_MAX) ||
+	    channel_name_internal(channel, channel_len));
 	if (channel_len == 5 && memcmp(channel, "fence", 5) == 0)
 		n->fenced = true;
 	else
@@ -46,7 +93,7 @@ on_subscribed(void *arg, const char *channel, size_t channel_len)
 }
 
 static void
-on_published(void *arg, uint64_t token, int status)
+on_published(void *arg, uint64_t token, int status, const struct position *pos)
 {
 	struct node *n = arg;
 
@@ -55,7 +102,42 @@ on_published(void *arg, uint64_t token, int status)
 	cr_assert_eq(n->answers[token], 0, "token %d answered twice", (int)token);
 	n->answers[token] = 1;
 	n->status[token] = status;
+	n->pos[token] = pos == NULL ? (struct position){ 0 } : *pos;
 	n->published++;
+}
+
+static void
+answered(struct node *n, struct answer *a, uint64_t token, int status, const void *data, size_t len)
+{
+	cr_assert(!n->closed);
+	free(a->data);
+	*a = (struct answer){ .answers = a->answers + 1,
+		.token = token,
+		.status = status,
+		.data = copy(data, len),
+		.len = len };
+}
+
+static void
+on_history(void *arg, uint64_t token, int status, const struct engine_past *past)
+{
+	struct node *n = arg;
+
+	cr_assert_eq(past != NULL, status == 0);
+	if (past == NULL) {
+		answered(n, &n->past, token, status, NULL, 0);
+		return;
+	}
+	answered(n, &n->past, token, status, past->records.p, past->records.n);
+	n->past.top = past->top;
+}
+
+static void
+on_presence(void *arg, uint64_t token, int status, const uint8_t *members, size_t len)
+{
+	struct node *n = arg;
+
+	answered(n, &n->present, token, status, members, len);
 }
 
 static void
@@ -85,6 +167,8 @@ static const struct engine_handler handler = {
 	.message = on_message,
 	.subscribed = on_subscribed,
 	.published = on_published,
+	.history = on_history,
+	.presence = on_presence,
 	.interrupted = on_interrupted,
 	.restored = on_restored,
 };
@@ -98,10 +182,29 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)arg;
 }
 
+static void
+set_rules(struct conf *c)
+{
+	static char h[] = "h:*", tiny[] = "tiny:*", huge[] = "huge:*", brief[] = "brief:*",
+		    j[] = "j:*", hj[] = "hj:*", p[] = "p:*";
+	static struct conf_rule rules[] = {
+		{ .match = h, .history = { 100, 300000 } },
+		{ .match = tiny, .history = { 5, 300000 } },
+		{ .match = huge, .history = { 100000, 300000 } },
+		{ .match = brief, .history = { 100, WORLD_BRIEF_MS } },
+		{ .match = j, .presence = true, .join_leave = true },
+		{ .match = p, .presence = true },
+		{ .match = hj, .history = { 100, 300000 }, .presence = true, .join_leave = true },
+	};
+
+	c->channels.item = rules;
+	c->channels.n = sizeof(rules) / sizeof(rules[0]);
+}
+
 struct world *
 world_new(void)
 {
-	static char prefix[] = "fanfare:";
+	static char prefix[] = "fanfare:", none[] = "";
 	const struct timeval tick = { 0, 5000 };
 	struct world *w = calloc(1, sizeof(*w));
 	size_t i;
@@ -117,6 +220,10 @@ world_new(void)
 		w->node[i].conf.redis.timeout = 20000;
 		w->node[i].conf.redis.canary = 20000;
 		w->node[i].conf.redis.queue = 64 << 20;
+		w->node[i].conf.events.stream = none;
+		w->node[i].conf.presence.lease = 15000;
+		w->node[i].conf.limits.history_memory = 256 << 20;
+		set_rules(&w->node[i].conf);
 	}
 	return w;
 }
@@ -130,12 +237,54 @@ world_free(struct world *w)
 		world_close(w, i);
 		node_clear(&w->node[i]);
 		free(w->node[i].message);
+		free(w->node[i].past.data);
+		free(w->node[i].present.data);
 		free(w->node[i].conf.redis.url);
 	}
 	event_free(w->tick);
 	event_base_free(w->base);
 	free(w);
 }
+
+/* --- cases -------------------------------------------------------------------------------------- */
+
+struct world *world_current;
+static struct redis_server server;
+static char server_url[160];
+
+void
+world_setup_memory(void)
+{
+	world_current = world_new();
+}
+
+void
+world_setup_redis(void)
+{
+	redis_server_start(&server);
+	(void)snprintf(server_url, sizeof(server_url), "unix://%s", server.sock);
+	world_current = world_new();
+	world_current->url = server_url;
+}
+
+struct world *
+world_begin_case(void)
+{
+	world_open(world_current, 0, world_current->url);
+	return world_current;
+}
+
+void
+world_teardown(void)
+{
+	bool redis = world_current->url != NULL;
+
+	world_free(world_current);
+	if (redis)
+		redis_server_stop(&server);
+}
+
+/* --- nodes -------------------------------------------------------------------------------------- */
 
 void
 world_begin(struct world *w, size_t i, const char *url)
@@ -186,6 +335,15 @@ world_pass(struct world *w)
 }
 
 void
+world_wait(struct world *w, uint64_t ms)
+{
+	uint64_t end = clock_ms() + ms;
+
+	while (clock_ms() < end)
+		world_pass(w);
+}
+
+void
 node_subscribe(struct world *w, size_t i, const char *channel)
 {
 	struct node *n = &w->node[i];
@@ -195,12 +353,95 @@ node_subscribe(struct world *w, size_t i, const char *channel)
 	UNTIL(w, n->subscribed == want);
 }
 
+int
+node_try_publish(struct node *n, const char *channel, enum msg_kind kind, const void *data,
+    size_t len, uint64_t token)
+{
+	const struct engine_message m = { .channel = channel,
+		.channel_len = strlen(channel),
+		.kind = kind,
+		.data = data,
+		.len = len };
+
+	return engine_publish(n->engine, &m, token);
+}
+
 void
 node_publish(struct world *w, size_t i, const char *channel, enum msg_kind kind, const void *data,
     size_t len, uint64_t token)
 {
+	cr_assert_eq(node_try_publish(&w->node[i], channel, kind, data, len, token), 0);
+}
+
+struct position
+node_put(struct world *w, size_t i, const char *channel, const char *text, const char *key)
+{
+	const struct engine_message m = { channel, strlen(channel), MSG_TEXT, (const uint8_t *)text,
+		strlen(text), key, strlen(key) };
+	struct node *n = &w->node[i];
+	uint64_t token = WORLD_TOKENS - 1;
+
+	n->answers[token] = 0;
+	cr_assert_eq(engine_publish(n->engine, &m, token), 0);
+	UNTIL(w, n->answers[token] == 1);
+	cr_assert_eq(n->status[token], 0);
+	return n->pos[token];
+}
+
+struct position
+node_forget(struct world *w, size_t i, const char *channel)
+{
+	struct node *n = &w->node[i];
+	uint64_t token = WORLD_TOKENS - 1;
+
+	n->answers[token] = 0;
+	cr_assert_eq(engine_forget(n->engine, channel, strlen(channel), token), 0);
+	UNTIL(w, n->answers[token] == 1);
+	cr_assert_eq(n->status[token], 0);
+	return n->pos[token];
+}
+
+struct position
+node_history(struct world *w, size_t i, const char *channel, struct engine_query q)
+{
+	struct node *n = &w->node[i];
+	unsigned want = n->past.answers + 1;
+
 	cr_assert_eq(
-	    engine_publish(w->node[i].engine, channel, strlen(channel), kind, data, len, token), 0);
+	    engine_history(n->engine, channel, strlen(channel), &q, ANSWER_TOKEN + want), 0);
+	UNTIL(w, n->past.answers >= want);
+	cr_assert_eq(n->past.answers, want);
+	cr_assert_eq(n->past.token, ANSWER_TOKEN + want);
+	cr_assert_eq(n->past.status, 0);
+	return n->past.top;
+}
+
+void
+node_presence(struct world *w, size_t i, const char *channel)
+{
+	struct node *n = &w->node[i];
+	unsigned want = n->present.answers + 1;
+
+	cr_assert_eq(engine_presence(n->engine, channel, strlen(channel), ANSWER_TOKEN + want), 0);
+	UNTIL(w, n->present.answers >= want);
+	cr_assert_eq(n->present.answers, want);
+	cr_assert_eq(n->present.token, ANSWER_TOKEN + want);
+	cr_assert_eq(n->present.status, 0);
+}
+
+void
+node_join(struct world *w, size_t i, const char *channel, const char *client, const char *user,
+    const char *info)
+{
+	const struct member m = { client, strlen(client), user, strlen(user), info, strlen(info) };
+
+	engine_join(w->node[i].engine, channel, strlen(channel), &m);
+}
+
+void
+node_leave(struct world *w, size_t i, const char *channel, const char *client)
+{
+	engine_leave(w->node[i].engine, channel, strlen(channel), client, strlen(client));
 }
 
 bool

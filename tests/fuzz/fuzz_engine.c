@@ -1,19 +1,21 @@
 /*
  * fuzz_engine: what comes from Redis: replies (broker/engine/redis_resp), publications
- * (broker/engine/envelope); and redis.url (broker/engine/redis_url).
+ * (broker/engine/envelope); redis.url (broker/engine/redis_url) and globs (broker/engine/redis_glob).
  *
  * Process: fuzz targets.
  * Layer:   tests.  Uses fuzz, broker/engine.
  *
- * Input: a byte that says which, 'r', 'e' or 'u', and the bytes.
+ * Input: a byte that says which, 'r', 'e', 'u' or 'g', and the bytes.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "broker/engine/envelope.h"
+#include "broker/engine/redis_glob.h"
 #include "broker/engine/redis_resp.h"
 #include "broker/engine/redis_url.h"
+#include "common/json.h"
 #include "common/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -120,9 +122,8 @@ check_envelope(enum msg_kind kind, struct fuzz_input in)
 {
 	uint8_t *whole = malloc(ENVELOPE_HEAD + in.n);
 	uint8_t head[ENVELOPE_HEAD];
-	const uint8_t *data;
-	enum msg_kind got;
-	size_t n, len;
+	struct envelope e;
+	size_t n;
 
 	FUZZ_CHECK(whole != NULL);
 	n = envelope_head(kind, in.p, in.n, head);
@@ -130,8 +131,8 @@ check_envelope(enum msg_kind kind, struct fuzz_input in)
 	memcpy(whole, head, n);
 	if (in.n > 0)
 		memcpy(whole + n, in.p, in.n);
-	envelope_decode(whole, n + in.n, &got, &data, &len);
-	FUZZ_CHECK(got == kind && len == in.n && data == whole + n);
+	envelope_decode(whole, n + in.n, &e);
+	FUZZ_CHECK(e.kind == kind && e.len == in.n && e.data == whole + n && !e.has_position);
 	free(whole);
 }
 
@@ -139,17 +140,44 @@ static void
 check_publication(struct fuzz_input in)
 {
 	uint8_t *copy = fuzz_copy(in.p, in.n);
-	const uint8_t *data;
-	enum msg_kind kind;
-	size_t len;
+	struct envelope e;
+	struct position again;
 
-	envelope_decode(copy, in.n, &kind, &data, &len);
-	FUZZ_CHECK(len <= in.n && (in.n == 0 || data + len == copy + in.n));
-	FUZZ_CHECK(kind == MSG_BINARY || utf8_valid(data, len));
+	envelope_decode(copy, in.n, &e);
+	FUZZ_CHECK(e.len <= in.n && (in.n == 0 || e.data + e.len == copy + in.n));
+	FUZZ_CHECK(e.kind == MSG_BINARY || utf8_valid(e.data, e.len));
+	FUZZ_CHECK((e.kind != MSG_JOIN && e.kind != MSG_LEAVE) ||
+	    (!e.has_position && json_valid((const char *)e.data, e.len, JSON_DEPTH_MAX)));
+	FUZZ_CHECK(e.has_position == (e.position.epoch[0] != '\0'));
+	FUZZ_CHECK(!e.has_position || e.position.offset > 0);
+	FUZZ_CHECK(position_set(&again, e.position.offset, e.position.epoch,
+		       strlen(e.position.epoch)) == 0 ||
+	    !e.has_position);
 	free(copy);
 	check_envelope(MSG_BINARY, in);
 	if (utf8_valid(in.p, in.n))
 		check_envelope(MSG_TEXT, in);
+}
+
+/* --- globs --------------------------------------------------------------------------------- */
+
+/* Any glob becomes a whole pattern. */
+static void
+check_glob(struct fuzz_input in)
+{
+	char *glob = fuzz_string(in);
+	struct buf b;
+
+	buf_init(&b, SIZE_MAX / 8);
+	FUZZ_CHECK(redis_glob_append(&b, glob) == 0);
+	FUZZ_CHECK(
+	    buf_len(&b) >= 2 && buf_data(&b)[0] == '^' && buf_data(&b)[buf_len(&b) - 1] == '$');
+	buf_fini(&b);
+	buf_init(&b, 4);
+	FUZZ_CHECK(strlen(glob) < 8 || strspn(glob, "*[") > 0 ||
+	    redis_glob_append(&b, glob) == FAN_ETOOBIG);
+	buf_fini(&b);
+	free(glob);
 }
 
 /* --- redis.url ----------------------------------------------------------------------------- */
@@ -192,6 +220,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'e':
 		check_publication(in);
+		break;
+	case 'g':
+		check_glob(in);
 		break;
 	case 'u':
 		check_url(in);

@@ -2,6 +2,7 @@
  * Unit tests of envelope: kinds survive Redis, and any bytes are a publication.
  */
 #include <criterion/criterion.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,20 +29,15 @@ teardown(void)
 
 TestSuite(envelope, .init = setup, .fini = teardown, .timeout = 10);
 
-struct decoded {
-	enum msg_kind kind;
-	const uint8_t *data;
-	size_t len;
-};
-
 /* Decodes a copy that ends at the forbidden page. */
-static struct decoded
+static struct envelope
 decode(const void *p, size_t n)
 {
 	const uint8_t *at = guard_put(&guard, p, n);
-	struct decoded d;
+	struct envelope d;
 
-	envelope_decode(at, n, &d.kind, &d.data, &d.len);
+	envelope_decode(at, n, &d);
+	cr_assert_eq(d.has_position, d.position.epoch[0] != '\0');
 	cr_assert(d.data >= at);
 	cr_assert_eq(d.data + d.len, at + n, "the payload ends where the input ends");
 	return d;
@@ -53,7 +49,7 @@ round_trip(enum msg_kind kind, const char *data, size_t n)
 {
 	uint8_t wire[200], *head = guard_put(&guard, wire, 0) - ENVELOPE_HEAD;
 	size_t head_len = envelope_head(kind, (const uint8_t *)data, n, head);
-	struct decoded d;
+	struct envelope d;
 
 	cr_assert(head_len == 0 || head_len == ENVELOPE_HEAD);
 	memcpy(wire, head, head_len);
@@ -106,8 +102,8 @@ Test(envelope, head_has_the_documented_bytes)
 
 Test(envelope, text_flag_holds_only_for_utf8)
 {
-	struct decoded d = decode(MAGIC "\x01\x00"
-					"text",
+	struct envelope d = decode(MAGIC "\x01\x00"
+					 "text",
 	    14);
 
 	cr_assert_eq(d.kind, MSG_TEXT);
@@ -122,7 +118,7 @@ Test(envelope, text_flag_holds_only_for_utf8)
 Test(envelope, every_truncation_of_a_head_is_plain_binary)
 {
 	static const char whole[] = MAGIC "\x01\x01";
-	struct decoded d = decode("", 0);
+	struct envelope d = decode("", 0);
 	size_t n;
 
 	cr_assert_eq(d.kind, MSG_TEXT);
@@ -139,22 +135,122 @@ Test(envelope, every_truncation_of_a_head_is_plain_binary)
 
 Test(envelope, unknown_versions_and_flags_are_plain_binary)
 {
-	char wire[14] = MAGIC "\x01\x01"
-			      "data";
-	unsigned i;
+	/* Good after each of the flags that are known. */
+	static const char tails[][24] = { "data", "\0\0\0\0\0\0\0\7\3abcdata", "{\"a\":1}" };
+	static const size_t lens[] = { 4, 16, 7 };
+	char wire[40] = MAGIC "\x01\x01";
+	unsigned i, tail;
 
-	for (i = 0; i < 256; i++) {
-		struct decoded d;
+	for (tail = 0; tail < 3; tail++) {
+		memcpy(wire + ENVELOPE_HEAD, tails[tail], lens[tail]);
+		for (i = 0; i < 256; i++) {
+			struct envelope d;
+			bool known =
+			    i <= 1 || (tail == 1 && i <= 3) || (tail == 2 && (i == 4 || i == 8));
 
-		wire[8] = (char)i;
-		wire[9] = 1;
-		d = decode(wire, 14);
-		cr_assert_eq(d.kind, MSG_BINARY);
-		cr_assert_eq(d.len, i == 1 ? 4 : 14, "version %u", i);
-		wire[8] = 1;
-		wire[9] = (char)i;
-		d = decode(wire, 14);
-		cr_assert_eq(d.kind, i == 0 ? MSG_TEXT : MSG_BINARY);
-		cr_assert_eq(d.len, i <= 1 ? 4 : 14, "flags %u", i);
+			wire[8] = (char)i;
+			wire[9] = 1;
+			d = decode(wire, ENVELOPE_HEAD + lens[tail]);
+			cr_assert_eq(d.kind, MSG_BINARY);
+			cr_assert_eq(d.len == ENVELOPE_HEAD + lens[tail], i != 1, "version %u", i);
+			wire[8] = 1;
+			wire[9] = (char)i;
+			d = decode(wire, ENVELOPE_HEAD + lens[tail]);
+			cr_assert_eq(d.len == ENVELOPE_HEAD + lens[tail], !known, "flags %u", i);
+			if (!known)
+				cr_assert(d.kind == MSG_BINARY && !d.has_position);
+		}
+	}
+}
+
+#define AT(flags, offset, epoch) MAGIC "\x01" flags "\0\0\0\0\0\0" offset epoch
+
+Test(envelope, position)
+{
+	struct envelope d = decode(AT("\x02", "\x01\x02",
+				       "\x03"
+				       "aZ9") "text",
+	    26);
+
+	cr_assert(d.has_position && d.kind == MSG_TEXT);
+	cr_assert_eq(d.position.offset, 0x102);
+	cr_assert_str_eq(d.position.epoch, "aZ9");
+	cr_assert(d.len == 4 && memcmp(d.data, "text", 4) == 0);
+	d = decode(AT("\x03", "\x00\x01",
+		       "\x01"
+		       "a") "text",
+	    24);
+	cr_assert(d.has_position && d.kind == MSG_BINARY && d.position.offset == 1 && d.len == 4);
+	/* What is not UTF-8 is binary, whatever the flag. */
+	d = decode(AT("\x02", "\x00\x01",
+		       "\x01"
+		       "a") "\xff",
+	    21);
+	cr_assert(d.has_position && d.kind == MSG_BINARY && d.len == 1);
+	d = decode(AT("\x02", "\x00\x01",
+		       "\x01"
+		       "a"),
+	    20);
+	cr_assert(d.has_position && d.kind == MSG_TEXT && d.len == 0);
+}
+
+Test(envelope, every_truncation_of_a_position_is_plain_binary)
+{
+	static const char whole[] = AT("\x02", "\x00\x01",
+	    "\x03"
+	    "abc");
+	size_t n;
+
+	for (n = ENVELOPE_HEAD; n < sizeof(whole) - 1; n++) {
+		struct envelope d = decode(whole, n);
+
+		cr_assert(!d.has_position && d.kind == MSG_BINARY && d.len == n, "%zu bytes", n);
+	}
+	cr_assert(decode(whole, n).has_position);
+}
+
+Test(envelope, malformed_positions_are_plain_binary)
+{
+	static const char *const bad[] = {
+		AT("\x02", "\x00\x01",
+		    "\x03"
+		    "a-b"),
+		AT("\x02", "\x00\x01",
+		    "\x21"
+		    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+	};
+	static const char none[] = AT("\x02", "\x00\x01", "\x00") "text";
+	static const char zero[] = AT("\x02", "\x00\x00",
+	    "\x01"
+	    "a");
+	struct envelope d;
+
+	d = decode(bad[0], 22);
+	cr_assert(!d.has_position && d.len == 22);
+	d = decode(bad[1], 52);
+	cr_assert(!d.has_position && d.len == 52);
+	d = decode(none, sizeof(none) - 1);
+	cr_assert(!d.has_position && d.len == sizeof(none) - 1);
+	d = decode(zero, sizeof(zero) - 1);
+	cr_assert(!d.has_position && d.len == sizeof(zero) - 1);
+}
+
+Test(envelope, members)
+{
+	static const char join[] = MAGIC "\x01\x04{\"client\":\"c\"}";
+	static const char leave[] = MAGIC "\x01\x08{}";
+	static const char *const bad[] = { "", "x", "[]", "{", "{}}", "{\"a\":\"\xff\"}", "null" };
+	char wire[40];
+	struct envelope d = decode(join, sizeof(join) - 1);
+	size_t i, n;
+
+	cr_assert(
+	    d.kind == MSG_JOIN && d.len == 14 && memcmp(d.data, "{\"client\":\"c\"}", 14) == 0);
+	d = decode(leave, sizeof(leave) - 1);
+	cr_assert(d.kind == MSG_LEAVE && d.len == 2);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		n = (size_t)snprintf(wire, sizeof(wire), MAGIC "\x01\x04%s", bad[i]);
+		d = decode(wire, n);
+		cr_assert(d.kind == MSG_BINARY && d.len == n, "%s", bad[i]);
 	}
 }
