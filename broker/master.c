@@ -186,11 +186,12 @@ reload(struct master *m)
 {
 	unsigned i;
 
-	if (m->conf->tls.certificates.n == 0) {
+	if (m->conf->tls.certificates.n == 0 && m->conf->auth.jwks[0] == '\0') {
 		log_info("SIGHUP ignored: the configuration is read at the start only");
 		return;
 	}
-	log_info("SIGHUP: the certificates are read again; the rest of the configuration is not");
+	log_info("SIGHUP: certificates and keys of tokens are read again; the rest of the "
+		 "configuration is not");
 	for (i = 0; i < m->workers; i++)
 		child_reload(&m->worker[i]);
 }

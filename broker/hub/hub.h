@@ -2,7 +2,7 @@
  * hub: the process that holds the node's state: one engine, and who wants what.
  *
  * Process: hub.
- * Layer:   broker/hub, its top.  Uses peer, interest, count, broker/engine, common.
+ * Layer:   broker/hub, its top.  Uses all of it, broker/engine, common.
  */
 #ifndef BROKER_HUB_HUB_H
 #define BROKER_HUB_HUB_H

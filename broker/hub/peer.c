@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/err.h"
+#include "common/block.h"
 #include "common/ipc_link.h"
 #include "common/ipc_msg.h"
 #include "common/log.h"
@@ -57,6 +57,7 @@ send_gap(struct peer *p, const char *channel)
 {
 	struct ipc_msg m = { .type = IPC_GAP, .channel = channel, .channel_len = strlen(channel) };
 
+	m.value = m.channel_len == 0;
 	return ipc_link_send(p->link, &m);
 }
 
@@ -146,6 +147,51 @@ peer_send(struct peer *p, const struct ipc_msg *m)
 		return;
 	log_warnx("peer=\"worker %d\" cut off reason=\"%s\"", p->slot, fan_strerror(err));
 	p->dead = true;
+}
+
+/* The whole message in one block, so that the records are copied once. */
+static int
+send_past(struct peer *p, const struct ipc_msg *m, const struct ipc_past *past, const uint8_t *head,
+    size_t head_len)
+{
+	struct block *b;
+	uint8_t *payload;
+	int err;
+
+	if (ipc_msg_size(m) > IPC_MSG_MAX)
+		return FAN_ETOOBIG;
+	b = block_new(ipc_msg_size(m));
+	if (b == NULL)
+		return FAN_ENOMEM;
+	ipc_msg_encode_head(m, b->data);
+	payload = b->data + IPC_HEAD_SIZE + m->channel_len;
+	memcpy(payload, head, head_len);
+	memcpy(payload + head_len, past->records.p, past->records.n);
+	b->len = ipc_msg_size(m);
+	err = ipc_link_send_block(p->link, b);
+	block_unref(b);
+	return err;
+}
+
+int
+peer_answer(struct peer *p, const struct ipc_msg *m, const struct ipc_past *past)
+{
+	uint8_t head[IPC_PAST_HEAD_MAX];
+	struct ipc_msg whole = *m;
+	size_t n;
+
+	if (p->dead)
+		return 0;
+	/* What is missing is asked for sooner if it is told before; where there is no room, after. */
+	(void)send_gaps(p);
+	if (past == NULL)
+		return ipc_link_send(p->link, m);
+	n = ipc_past_head(past, head);
+	whole.data = head;
+	whole.len = n + past->records.n;
+	if (past->records.n == 0)
+		return ipc_link_send(p->link, &whole);
+	return send_past(p, &whole, past, head, n);
 }
 
 void

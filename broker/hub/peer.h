@@ -6,7 +6,8 @@
  * Layer:   broker/hub.  Uses ipc_link, ipc_msg, block, err, log.
  *
  * Order: after a publication could not be queued, none follows on this peer before an IPC_GAP for
- * its channel.  A peer is never freed by its own callbacks: it turns dead, and the hub reaps it.
+ * its channel.  A gap on all is told with value 1: channels with history are asked for again then.  A
+ * peer is never freed by its own callbacks: it turns dead, and the hub reaps it.
  */
 #ifndef BROKER_HUB_PEER_H
 #define BROKER_HUB_PEER_H
@@ -16,12 +17,15 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "common/err.h"
+
 #define PEER_GAPS_MAX 64 /* channels remembered by name; beyond, the gap is on all */
 
 struct block;
 struct event_base;
 struct ipc_link;
 struct ipc_msg;
+struct ipc_past;
 struct peer;
 
 /* A message came; lent.  Nonzero ends the peer. */
@@ -58,6 +62,11 @@ void peer_accept(struct peer *p, unsigned slot, size_t max_msg);
 
 /* Queues a message that must not be lost: the peer is dead if there is no room. */
 void peer_send(struct peer *p, const struct ipc_msg *m);
+/*
+ * Queues an answer that may be large, with `past` as its payload unless that is NULL.  FAN_EFULL,
+ * FAN_ETOOBIG, FAN_ENOMEM: nothing was queued, and something short is to be sent instead.
+ */
+FAN_NODISCARD int peer_answer(struct peer *p, const struct ipc_msg *m, const struct ipc_past *past);
 /* Queues an encoded publication of the channel, or remembers that it is missing. */
 void peer_publish(struct peer *p, struct block *b, const char *channel, size_t len);
 /* Publications of the channel may be missing: the peer hears so before the next one of it. */

@@ -30,6 +30,8 @@ static struct {
 	int last;     /* number of the last publication */
 	bool told[2]; /* a gap came since the last publication of channel c0, c1 */
 	bool told_all;
+	unsigned gaps_before_answer;
+	struct ipc_past past; /* of the last answer; its records are gone */
 } worker;
 
 static int
@@ -49,12 +51,18 @@ on_worker_message(void *arg, const struct ipc_msg *m)
 	if (m->type == IPC_GAP) {
 		worker.gaps++;
 		if (m->channel_len == 0) {
+			cr_assert(m->value == 1);
 			worker.gaps_on_all++;
 			worker.told_all = true;
 		} else if (m->channel_len == 2 && m->channel[0] == 'c') {
 			worker.told[m->channel[1] - '0'] = true;
 		}
 		return 0;
+	}
+	if (m->type == IPC_SUBSCRIBED) {
+		cr_assert(ipc_past_decode(m->data, m->len, &worker.past) == 0);
+		/* A gap that was there first was told first. */
+		cr_assert(worker.gaps == worker.gaps_before_answer);
 	}
 	if (m->type != IPC_MESSAGE) {
 		worker.others++;
@@ -264,4 +272,57 @@ Test(peer, before_it_has_proved_itself_only_a_hello_fits)
 	ipc_link_flush(worker.link);
 	pass();
 	cr_assert(peer->dead && heard == 1);
+}
+
+static struct ipc_msg
+subscribed(void)
+{
+	return (
+	    struct ipc_msg){ .type = IPC_SUBSCRIBED, .id = 1, .channel = "c0", .channel_len = 2 };
+}
+
+Test(peer, an_answer_comes_with_its_records_and_behind_the_gap)
+{
+	static const uint8_t records[PAYLOAD];
+	struct ipc_past past = { .pos = { .offset = 7, .epoch = "E" },
+		.flags = IPC_PAST_RECOVERED,
+		.records = { records, sizeof(records) } };
+	struct ipc_msg m = subscribed();
+
+	peer_accept(peer, 0, (size_t)2 * PAYLOAD);
+	worker_reads();
+	peer_gap(peer, "c0", 2);
+	worker.gaps_before_answer = 1;
+	cr_assert(peer_answer(peer, &m, &past) == 0);
+	pump(&worker.others, 1);
+	cr_assert(worker.past.pos.offset == 7 && worker.past.flags == IPC_PAST_RECOVERED);
+	cr_assert_str_eq(worker.past.pos.epoch, "E");
+	cr_assert(worker.past.records.n == sizeof(records));
+	past.records.n = 0;
+	cr_assert(peer_answer(peer, &m, &past) == 0);
+	pump(&worker.others, 2);
+	cr_assert(worker.past.records.n == 0);
+}
+
+Test(peer, an_answer_without_room_for_its_records_can_be_given_without_them)
+{
+	static const uint8_t records[PAYLOAD];
+	struct ipc_past past = { .pos = { .offset = 7, .epoch = "E" },
+		.records = { records, sizeof(records) } };
+	struct ipc_msg m = subscribed();
+	int number;
+
+	peer_accept(peer, 0, (size_t)2 * PAYLOAD);
+	for (number = 0; number < 200; number++)
+		publish("c0", number);
+	cr_assert(peer_answer(peer, &m, &past) == FAN_EFULL && !peer->dead);
+	past.records.n = 0;
+	cr_assert(peer_answer(peer, &m, &past) == 0 && !peer->dead);
+	/* Larger than any message of this link. */
+	past.records.n = sizeof(records);
+	m.type = IPC_HISTORIED;
+	peer_accept(peer, 0, PAYLOAD);
+	cr_assert(peer_answer(peer, &m, &past) == FAN_ETOOBIG && !peer->dead);
+	peer->dead = true;
+	cr_assert(peer_answer(peer, &m, &past) == 0);
 }
