@@ -2,7 +2,7 @@
  * main: where every process of Fanfare begins.
  *
  * Process: all.
- * Layer:   cli, its top.  Uses check, pub, sub, broker, worker, common.
+ * Layer:   cli, its top.  Uses check, pub, sub, token, broker, worker, common.
  *
  * The master executes this program again for each child, with a title for argv[0] that says so.
  */
@@ -21,6 +21,7 @@
 #include "cli/check.h"
 #include "cli/pub.h"
 #include "cli/sub.h"
+#include "cli/token.h"
 #include "common/boot.h"
 #include "common/conf.h"
 #include "config.h"
@@ -46,6 +47,7 @@ static const struct command {
 	{ "help", cli_help },
 	{ "pub", cli_pub },
 	{ "sub", cli_sub },
+	{ "token", cli_token },
 	{ "version", version },
 };
 
@@ -84,7 +86,7 @@ static int
 bad_usage(void)
 {
 	(void)fputs("usage: fanfare [-c FILE] [--set KEY=VALUE]...\n"
-		    "       fanfare check|help|pub|sub|version\n"
+		    "       fanfare check|help|pub|sub|token|version\n"
 		    "\"fanfare help\" says more.\n",
 	    stderr);
 	return EXIT_USAGE;
