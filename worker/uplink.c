@@ -12,10 +12,12 @@
 #include <unistd.h>
 
 #include "common/boot.h"
+#include "common/buf.h"
 #include "common/conf.h"
 #include "common/ipc_link.h"
 #include "common/ipc_msg.h"
 #include "common/log.h"
+#include "common/member.h"
 
 #define RETRY_FIRST_MS 10
 #define RETRY_MAX_MS 200
@@ -45,6 +47,7 @@ struct uplink {
 	bool welcomed, engine_up, congested;
 	bool published;  /* since uplink_turn */
 	bool start_over; /* the link is to be given up in the next pass */
+	uint64_t events_lost;
 	struct ticket *tickets;
 	uint32_t ntickets, free_ticket;
 };
@@ -112,7 +115,7 @@ uplink_ticket_close(struct uplink *u, uint32_t number)
 }
 
 static void
-ticket_answer(struct uplink *u, uint32_t number, int status, uint64_t value)
+ticket_answer(struct uplink *u, uint32_t number, const struct uplink_answer *a)
 {
 	struct ticket *t = ticket_find(u, number);
 	uplink_answer_fn fn;
@@ -124,10 +127,40 @@ ticket_answer(struct uplink *u, uint32_t number, int status, uint64_t value)
 	arg = t->arg;
 	if (!t->standing)
 		uplink_ticket_close(u, number);
-	fn(arg, status, value);
+	fn(arg, a);
 }
 
 /* --- the link ----------------------------------------------------------------------------- */
+
+/* The answer to a request, which may hold a position and records. */
+static int
+on_answer(struct uplink *u, const struct ipc_msg *m)
+{
+	struct uplink_answer a = { .status = m->status, .value = m->value };
+	struct ipc_past past;
+
+	if (m->type == IPC_PRESENT) {
+		a.members = m->data;
+		a.members_len = m->len;
+	} else if (m->len > 0) {
+		if (ipc_past_decode(m->data, m->len, &past) != 0)
+			return FAN_EPROTO;
+		a.past = &past;
+	}
+	ticket_answer(u, m->id, &a);
+	return 0;
+}
+
+static int
+on_subscribed(struct uplink *u, const struct ipc_msg *m)
+{
+	struct ipc_past past;
+
+	if (m->len > 0 && ipc_past_decode(m->data, m->len, &past) != 0)
+		return FAN_EPROTO;
+	u->h->subscribed(u->arg, m, m->len > 0 ? &past : NULL);
+	return 0;
+}
 
 static int
 on_message(void *arg, const struct ipc_msg *m)
@@ -151,20 +184,18 @@ on_message(void *arg, const struct ipc_msg *m)
 		u->engine_up = m->value != 0;
 		return 0;
 	case IPC_SUBSCRIBED:
-		u->h->subscribed(u->arg, m->channel, m->channel_len, m->id, m->status);
-		return 0;
+		return on_subscribed(u, m);
 	case IPC_MESSAGE:
 		u->h->message(u->arg, m);
 		return 0;
 	case IPC_GAP:
-		u->h->gap(u->arg, m->channel, m->channel_len);
+		u->h->gap(u->arg, m->channel, m->channel_len, m->value != 0);
 		return 0;
 	case IPC_PUBLISHED:
-		ticket_answer(u, m->id, m->status, 0);
-		return 0;
 	case IPC_COUNTED:
-		ticket_answer(u, m->id, 0, m->value);
-		return 0;
+	case IPC_HISTORIED:
+	case IPC_PRESENT:
+		return on_answer(u, m);
 	case IPC_COUNT:
 		answer = (struct ipc_msg){ .type = IPC_COUNTED,
 			.id = m->id,
@@ -176,6 +207,12 @@ on_message(void *arg, const struct ipc_msg *m)
 	case IPC_SUBSCRIBE:
 	case IPC_UNSUBSCRIBE:
 	case IPC_PUBLISH:
+	case IPC_HISTORY:
+	case IPC_FORGET:
+	case IPC_JOIN:
+	case IPC_LEAVE:
+	case IPC_PRESENCE:
+	case IPC_EVENT:
 		break;
 	}
 	return FAN_EPROTO;
@@ -195,6 +232,7 @@ on_drained(void *arg)
 static void
 on_closed(void *arg, int err)
 {
+	static const struct uplink_answer gone = { .status = FAN_EDOWN };
 	struct uplink *u = arg;
 	bool was_up = u->welcomed;
 	uint32_t i;
@@ -205,7 +243,7 @@ on_closed(void *arg, int err)
 	u->welcomed = u->engine_up = u->congested = u->start_over = false;
 	for (i = 0; i < u->ntickets; i++) {
 		if (u->tickets[i].fn != NULL && !u->tickets[i].standing)
-			ticket_answer(u, u->tickets[i].number, FAN_EDOWN, 0);
+			ticket_answer(u, u->tickets[i].number, &gone);
 	}
 	if (was_up)
 		u->h->down(u->arg);
@@ -323,59 +361,108 @@ uplink_congested(const struct uplink *u)
 	return u->congested;
 }
 
+/*
+ * The hub has missed something that it must not.  Not at once: the caller may be inside of what
+ * `down` touches.
+ */
 static void
-tell(struct uplink *u, enum ipc_type type, const char *channel, size_t len, uint32_t id)
+make_anew(struct uplink *u, int err)
 {
 	static const struct timeval now = { 0, 0 };
-	struct ipc_msg m = { .type = type, .id = id, .channel = channel, .channel_len = len };
-	int err;
 
-	if (!u->welcomed || u->start_over)
-		return;
-	err = ipc_link_send(u->link, &m);
-	if (err == 0)
-		return;
-	/* The hub must not miss it.  Not from here: the caller may be inside of what `down` touches. */
 	log_warnx("hub: the link is made anew reason=\"%s\"", fan_strerror(err));
 	u->start_over = true;
 	(void)event_add(u->retry, &now);
 }
 
-void
-uplink_subscribe(struct uplink *u, const char *channel, size_t len, uint32_t id)
+static void
+tell(struct uplink *u, const struct ipc_msg *m)
 {
-	tell(u, IPC_SUBSCRIBE, channel, len, id);
+	int err;
+
+	if (!u->welcomed || u->start_over)
+		return;
+	err = ipc_link_send(u->link, m);
+	if (err != 0)
+		make_anew(u, err);
+}
+
+void
+uplink_subscribe(struct uplink *u, const char *channel, size_t len, uint32_t id,
+    const struct position *since, bool verify)
+{
+	struct ipc_msg m = {
+		.type = IPC_SUBSCRIBE, .id = id, .channel = channel, .channel_len = len
+	};
+	uint8_t past[IPC_PAST_HEAD_MAX];
+
+	if (since != NULL) {
+		m.len = ipc_past_head(
+		    &(struct ipc_past){ *since, verify ? IPC_PAST_VERIFY : 0, { NULL, 0 } }, past);
+		m.data = past;
+	}
+	tell(u, &m);
 }
 
 void
 uplink_unsubscribe(struct uplink *u, const char *channel, size_t len)
 {
-	tell(u, IPC_UNSUBSCRIBE, channel, len, 0);
+	tell(u,
+	    &(struct ipc_msg){ .type = IPC_UNSUBSCRIBE, .channel = channel, .channel_len = len });
 }
 
-static int
-send_publish(struct uplink *u, uint32_t ticket, bool quiet, const char *channel, size_t len,
-    enum msg_kind kind, const void *data, size_t n)
+/* --- who is there ------------------------------------------------------------------------- */
+
+void
+uplink_join(struct uplink *u, const char *channel, size_t len, const struct member *m)
 {
-	struct ipc_msg m = { .type = IPC_PUBLISH,
-		.kind = kind,
-		.id = ticket,
-		.value = quiet ? 1 : 0,
+	struct ipc_msg join = { .type = IPC_JOIN, .channel = channel, .channel_len = len };
+	struct buf b;
+	int err;
+
+	if (!u->welcomed || u->start_over)
+		return;
+	buf_init(&b, IPC_MSG_MAX);
+	err = member_append(&b, m);
+	join.data = buf_data(&b);
+	join.len = buf_len(&b);
+	if (err == 0)
+		tell(u, &join);
+	else
+		make_anew(u, err);
+	buf_fini(&b);
+}
+
+void
+uplink_leave(
+    struct uplink *u, const char *channel, size_t len, const char *client, size_t client_len)
+{
+	tell(u,
+	    &(struct ipc_msg){ .type = IPC_LEAVE,
 		.channel = channel,
 		.channel_len = len,
-		.data = data,
-		.len = n };
-	int err = ipc_link_send(u->link, &m);
-
-	u->published = true;
-	if (ipc_link_queued(u->link) > CONGESTED_BYTES || err == FAN_EFULL)
-		u->congested = true;
-	return err;
+		.data = (const uint8_t *)client,
+		.len = client_len });
 }
 
-int
-uplink_publish(struct uplink *u, const char *channel, size_t len, enum msg_kind kind,
-    const void *data, size_t n, uplink_answer_fn fn, void *arg, uint32_t *ticket)
+void
+uplink_event(struct uplink *u, const char *json, size_t len)
+{
+	static struct log_gate gate;
+	const struct ipc_msg m = { .type = IPC_EVENT, .data = (const uint8_t *)json, .len = len };
+
+	if (u->welcomed && ipc_link_send(u->link, &m) == 0)
+		return;
+	u->events_lost++;
+	if (log_gate_open(&gate, 5))
+		log_warnx("hub: events are lost all=%llu", (unsigned long long)u->events_lost);
+}
+
+/* --- requests ----------------------------------------------------------------------------- */
+
+/* Sends a request, whose answer will go to fn. */
+static int
+request(struct uplink *u, struct ipc_msg *m, uplink_answer_fn fn, void *arg, uint32_t *ticket)
 {
 	int err;
 
@@ -384,7 +471,8 @@ uplink_publish(struct uplink *u, const char *channel, size_t len, enum msg_kind 
 	err = ticket_open(u, fn, arg, false, ticket);
 	if (err != 0)
 		return err;
-	err = send_publish(u, *ticket, false, channel, len, kind, data, n);
+	m->id = *ticket;
+	err = ipc_link_send(u->link, m);
 	if (err != 0)
 		uplink_ticket_close(u, *ticket);
 	return err;
@@ -395,6 +483,94 @@ uplink_count(struct uplink *u, const char *channel, size_t len, uplink_answer_fn
     uint32_t *ticket)
 {
 	struct ipc_msg m = { .type = IPC_COUNT, .channel = channel, .channel_len = len };
+
+	return request(u, &m, fn, arg, ticket);
+}
+
+int
+uplink_history(struct uplink *u, const char *channel, size_t len, const struct position *since,
+    unsigned limit, bool reverse, uplink_answer_fn fn, void *arg, uint32_t *ticket)
+{
+	struct ipc_past past = { .flags = reverse ? IPC_PAST_REVERSE : 0 };
+	uint8_t head[IPC_PAST_HEAD_MAX];
+	struct ipc_msg m = { .type = IPC_HISTORY,
+		.value = limit,
+		.channel = channel,
+		.channel_len = len,
+		.data = head };
+
+	if (since != NULL)
+		past.pos = *since;
+	m.len = ipc_past_head(&past, head);
+	return request(u, &m, fn, arg, ticket);
+}
+
+int
+uplink_forget(struct uplink *u, const char *channel, size_t len, uplink_answer_fn fn, void *arg,
+    uint32_t *ticket)
+{
+	struct ipc_msg m = { .type = IPC_FORGET, .channel = channel, .channel_len = len };
+
+	return request(u, &m, fn, arg, ticket);
+}
+
+int
+uplink_presence(struct uplink *u, const char *channel, size_t len, uplink_answer_fn fn, void *arg,
+    uint32_t *ticket)
+{
+	struct ipc_msg m = { .type = IPC_PRESENCE, .channel = channel, .channel_len = len };
+
+	return request(u, &m, fn, arg, ticket);
+}
+
+/* --- publishing --------------------------------------------------------------------------- */
+
+/* The key goes before the data, as one payload. */
+static int
+send_keyed(struct uplink *u, struct ipc_msg *m, const struct uplink_message *from)
+{
+	uint8_t *bytes;
+	int err;
+
+	if (from->key_len > IPC_KEY_MAX || from->len > IPC_MSG_MAX)
+		return FAN_ETOOBIG;
+	m->len = from->key_len + from->len;
+	bytes = malloc(m->len);
+	if (bytes == NULL)
+		return FAN_ENOMEM;
+	memcpy(bytes, from->key, from->key_len);
+	if (from->len > 0)
+		memcpy(bytes + from->key_len, from->data, from->len);
+	m->value |= IPC_KEY(from->key_len);
+	m->data = bytes;
+	err = ipc_link_send(u->link, m);
+	free(bytes);
+	return err;
+}
+
+static int
+send_publish(struct uplink *u, uint32_t ticket, bool quiet, const struct uplink_message *from)
+{
+	struct ipc_msg m = { .type = IPC_PUBLISH,
+		.kind = from->kind,
+		.id = ticket,
+		.value = quiet ? IPC_PUBLISH_QUIET : 0,
+		.channel = from->channel,
+		.channel_len = from->channel_len,
+		.data = from->data,
+		.len = from->len };
+	int err = from->key_len > 0 ? send_keyed(u, &m, from) : ipc_link_send(u->link, &m);
+
+	u->published = true;
+	if (ipc_link_queued(u->link) > CONGESTED_BYTES || err == FAN_EFULL)
+		u->congested = true;
+	return err;
+}
+
+int
+uplink_publish(struct uplink *u, const struct uplink_message *m, uplink_answer_fn fn, void *arg,
+    uint32_t *ticket)
+{
 	int err;
 
 	if (!u->welcomed)
@@ -402,8 +578,7 @@ uplink_count(struct uplink *u, const char *channel, size_t len, uplink_answer_fn
 	err = ticket_open(u, fn, arg, false, ticket);
 	if (err != 0)
 		return err;
-	m.id = *ticket;
-	err = ipc_link_send(u->link, &m);
+	err = send_publish(u, *ticket, false, m);
 	if (err != 0)
 		uplink_ticket_close(u, *ticket);
 	return err;
@@ -416,12 +591,11 @@ uplink_ticket_open(struct uplink *u, uplink_answer_fn fn, void *arg, uint32_t *t
 }
 
 int
-uplink_publish_quiet(struct uplink *u, uint32_t ticket, const char *channel, size_t len,
-    enum msg_kind kind, const void *data, size_t n)
+uplink_publish_quiet(struct uplink *u, uint32_t ticket, const struct uplink_message *m)
 {
 	if (!u->welcomed)
 		return FAN_EDOWN;
-	return send_publish(u, ticket, true, channel, len, kind, data, n);
+	return send_publish(u, ticket, true, m);
 }
 
 void

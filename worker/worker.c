@@ -18,9 +18,13 @@
 #include "common/loop.h"
 #include "common/memory.h"
 #include "worker/accept.h"
+#include "worker/auth/token.h"
+#include "worker/core/access.h"
 #include "worker/core/fanout.h"
+#include "worker/core/lifecycle.h"
 #include "worker/core/session.h"
 #include "worker/dialect/dialect.h"
+#include "worker/hook/hook.h"
 #include "worker/http/api.h"
 #include "worker/http/client.h"
 #include "worker/http/http.h"
@@ -141,7 +145,8 @@ stop_if_empty(void *arg)
 {
 	struct worker *w = arg;
 
-	if (w->stopping && w->net.count == 0)
+	/* The application hears of those who have just gone. */
+	if (w->stopping && w->net.count == 0 && !hooks_busy(w->core.hooks))
 		loop_stop(w->loop);
 }
 
@@ -178,6 +183,19 @@ on_signal(evutil_socket_t sig, short what, void *arg)
 }
 
 static void
+reload_keys(struct worker *w)
+{
+	struct tokens *fresh;
+
+	if (tokens_load(w->conf, &fresh) != 0) {
+		log_errx("the keys of tokens stay those that were read before");
+		return;
+	}
+	tokens_free(w->core.tokens);
+	w->core.tokens = fresh;
+}
+
+static void
 on_sighup(evutil_socket_t sig, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -186,6 +204,7 @@ on_sighup(evutil_socket_t sig, short what, void *arg)
 	(void)what;
 	if (w->net.tls != NULL && tls_context_reload(w->net.tls, w->conf) != 0)
 		log_errx("the certificates stay those that were read before");
+	reload_keys(w);
 }
 
 /* --- the beginning ------------------------------------------------------------------------ */
@@ -272,12 +291,13 @@ queues_max(const struct conf *c, const struct boot *b)
 
 /* After SIGHUP is watched: files that are replaced from now on are read again. */
 static int
-load_certificates(struct worker *w)
+load_files(struct worker *w)
 {
-	_Static_assert(BOOT_SECRET_SIZE == TLS_SECRET_SIZE, "the master makes the tickets' secret");
+	int err = tokens_load(w->conf, &w->core.tokens);
 
-	if (w->conf->tls.certificates.n == 0)
-		return 0;
+	_Static_assert(BOOT_SECRET_SIZE == TLS_SECRET_SIZE, "the master makes the tickets' secret");
+	if (err != 0 || w->conf->tls.certificates.n == 0)
+		return err;
 	w->net.tls = tls_context_new(w->conf, w->boot->secret);
 	return w->net.tls != NULL ? 0 : FAN_EINVAL;
 }
@@ -308,7 +328,13 @@ setup(struct worker *w)
 		return FAN_ENOMEM;
 	core_init(&w->core, c, w->uplink, w->net.deadlines);
 	w->core.burst = w->net.burst;
+	w->core.slot = w->boot->slot;
+	lifecycle_init(&w->core);
+	access_init(&w->core);
 	dialects_init(&w->core);
+	err = hooks_open(&w->core.hooks, base, c);
+	if (err != 0)
+		return err;
 	set_options(w);
 	err = use_deflate(w);
 	if (err != 0)
@@ -331,7 +357,7 @@ setup(struct worker *w)
 	    event_add(w->sigint, NULL) != 0 || event_add(w->sighup, NULL) != 0 ||
 	    event_add(w->no_hub, &no_hub) != 0)
 		return FAN_ENOMEM;
-	return load_certificates(w);
+	return load_files(w);
 }
 
 static void
@@ -344,6 +370,8 @@ teardown(struct worker *w)
 		if (w->uplink != NULL)
 			core_fini(&w->core);
 	}
+	hooks_close(w->core.hooks);
+	tokens_free(w->core.tokens);
 	deflater_free(w->core.deflater);
 	inflater_free(w->ws.inflater);
 	clients_fini(&w->clients);

@@ -129,15 +129,23 @@ d_message(struct session *s, enum msg_kind kind, const uint8_t *data, size_t n)
 }
 
 static void
-d_live(struct session *s, struct sub *sub, int status)
+d_live(struct session *s, struct sub *sub, int status, const struct sub_live *live)
 {
+	char text[CHANNEL_NAME_MAX + POSITION_TEXT_MAX + 2], pos[POSITION_TEXT_MAX] = "";
 	struct peer *p = s->t;
+	int n;
 
-	note(p, status == 0 ? "+" : "-", sub->channel->name, sub->channel->len);
+	cr_assert_eq(live == NULL, status != 0);
+	if (status == 0 && live->pos.epoch[0] != '\0')
+		(void)position_print(&live->pos, pos);
+	n = snprintf(text, sizeof(text), "%s%s%s%s", sub->channel->name, *pos == '\0' ? "" : "@",
+	    pos,
+	    status != 0 || !live->recovering ? ""
+		: live->recovered            ? "="
+					     : "?");
+	note(p, status == 0 ? "+" : "-", text, (size_t)n);
 	if (status != 0 || p->leave_on_live)
 		session_unsubscribe(s, sub);
-	else
-		cr_assert_eq(session_attach(s, sub), 0);
 }
 
 static void
@@ -170,7 +178,8 @@ session_setup(void)
 	    "limits.subscriptions=70000\nlimits.link_queue=64KiB\n"
 	    "channels=[{match: \"pub*\", publish: anyone}, "
 	    "{match: \"deny*\", subscribe: nobody}, {match: \"old*\", slow: drop-oldest}, "
-	    "{match: \"new*\", slow: latest}, {match: \"kick*\", slow: kick}]");
+	    "{match: \"new*\", slow: latest}, {match: \"kick*\", slow: kick}, "
+	    "{match: \"h*\", history: {size: 100, ttl: 5m}}]");
 }
 
 void
@@ -205,7 +214,17 @@ peer_subscribe(struct peer *p, const char *channel)
 {
 	struct sub *sub;
 
-	return session_subscribe(p->s, channel, strlen(channel), &sub);
+	return session_subscribe(p->s, channel, strlen(channel), 0, NULL, &sub);
+}
+
+int
+peer_subscribe_since(struct peer *p, const char *channel, const char *since)
+{
+	struct position pos;
+	struct sub *sub;
+
+	cr_assert_eq(position_parse(&pos, since, strlen(since)), 0);
+	return session_subscribe(p->s, channel, strlen(channel), 0, &pos, &sub);
 }
 
 void
@@ -224,6 +243,17 @@ peer_join_live(struct peer *p, const char *channel)
 	cr_assert_eq(peer_subscribe(p, channel), FAN_EAGAIN);
 	hub_expect_on(&w, IPC_SUBSCRIBE, channel);
 	hub_subscribed(&w, channel, 0);
+	world_settle(&w);
+	cr_assert_eq(session_find(p->s, channel, strlen(channel))->state, SUB_ATTACHED);
+	p->log[0] = '\0';
+}
+
+void
+peer_join_at(struct peer *p, const char *channel, const char *pos)
+{
+	cr_assert_eq(peer_subscribe(p, channel), FAN_EAGAIN);
+	(void)hub_expect_subscribe(&w, channel, "", false);
+	hub_subscribed_at(&w, channel, pos, false, "");
 	world_settle(&w);
 	cr_assert_eq(session_find(p->s, channel, strlen(channel))->state, SUB_ATTACHED);
 	p->log[0] = '\0';

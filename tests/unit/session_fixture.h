@@ -16,10 +16,13 @@
 extern struct world w;
 extern int encoded; /* publications encoded, by all variants */
 
-/* One session with what came to it: "x," a message of variant x, "!c," a gap, "+c," a live sub. */
+/*
+ * One session with what came to it: "x," a message of variant x, "!c," a gap, "+c," a live sub:
+ * "+c@E:5," with history, "+c@E:5=," recovered, "+c@E:5?," not recovered, "-c," refused.
+ */
 struct peer {
 	struct session *s;
-	char log[512];
+	char log[4096];
 	size_t bytes, sends;
 	struct outq_tag tag;       /* of the last send */
 	int opened, opened_status; /* calls of live while opening, the last status */
@@ -31,7 +34,7 @@ struct peer {
 extern const struct dialect dialect_a;
 extern const struct dialect dialect_b;
 
-/* The world, with a small link_queue and rules for pub*, deny*, old*, new* and kick*. */
+/* The world, with a small link_queue and rules for pub*, deny*, old*, new*, kick*, h* (history). */
 void session_setup(void);
 void session_teardown(void);
 
@@ -42,9 +45,13 @@ void peer_begin(struct peer *p);
 /* Both at once. */
 void peer_start(struct peer *p, const struct dialect *d);
 int peer_subscribe(struct peer *p, const char *channel);
+/* since: "EPOCH:OFFSET". */
+int peer_subscribe_since(struct peer *p, const char *channel, const char *since);
 void peer_unsubscribe(struct peer *p, const char *channel);
 /* Subscribes the first one to a channel, which becomes live, and clears the log. */
 void peer_join_live(struct peer *p, const char *channel);
+/* The same for a channel with history, which stands at pos. */
+void peer_join_at(struct peer *p, const char *channel, const char *pos);
 bool channel_is_live(const char *name);
 
 #define EXPECT_LOG(p, text)                                                                        \

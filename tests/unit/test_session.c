@@ -1,5 +1,5 @@
 /*
- * Unit tests of session: rules and limits, opening, publishing while the hub is away or slow.
+ * Unit tests of session: names and limits, opening, publishing while the hub is away or slow.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -12,18 +12,18 @@
 
 TestSuite(session, .timeout = 60, .init = session_setup, .fini = session_teardown);
 
-Test(session, rules_and_limits)
+Test(session, names_and_limits)
 {
 	struct peer p;
 
 	hub_welcome(&w, true);
 	peer_start(&p, &dialect_a);
-	cr_assert_eq(peer_subscribe(&p, "deny1"), FAN_EDENIED);
+	/* Rights are not asked about here. */
+	cr_assert_eq(peer_subscribe(&p, "deny1"), FAN_EAGAIN);
+	peer_unsubscribe(&p, "deny1");
 	cr_assert_eq(peer_subscribe(&p, ""), FAN_EINVAL);
 	cr_assert_eq(peer_subscribe(&p, "a b"), FAN_EINVAL);
-	cr_assert_eq(session_may_publish(&w.core, "news", 4), FAN_EDENIED);
-	cr_assert_eq(session_may_publish(&w.core, "pub1", 4), 0);
-	cr_assert_eq(session_may_publish(&w.core, "a\0b", 3), FAN_EINVAL);
+	cr_assert_eq(peer_subscribe(&p, "!user:YQ"), FAN_EINVAL);
 	w.conf->limits.subscriptions = 2;
 	cr_assert_eq(peer_subscribe(&p, "a"), FAN_EAGAIN);
 	cr_assert_eq(peer_subscribe(&p, "b"), FAN_EAGAIN);
@@ -31,6 +31,165 @@ Test(session, rules_and_limits)
 	peer_unsubscribe(&p, "a");
 	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
 	session_free(p.s);
+}
+
+/* --- what few sessions need --------------------------------------------------------------- */
+
+Test(session, each_has_a_name_once_it_is_asked_for)
+{
+	char first[CLIENT_ID_SIZE];
+	struct peer p, q;
+
+	peer_start(&p, &dialect_a);
+	peer_start(&q, &dialect_a);
+	cr_assert_null(p.s->extra);
+	cr_assert_eq(strlen(session_client(p.s)), CLIENT_ID_SIZE - 1);
+	cr_assert_eq(strspn(session_client(p.s),
+			 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
+	    CLIENT_ID_SIZE - 1);
+	memcpy(first, session_client(p.s), sizeof(first));
+	cr_assert_str_eq(session_client(p.s), first);
+	cr_assert_str_neq(session_client(q.s), first);
+	cr_assert_eq(session_extra(p.s), p.s->extra);
+	session_free(p.s);
+	session_free(q.s);
+}
+
+static char watched[256];
+
+static void
+watch(const char *what, const struct session *s, const struct sub *sub)
+{
+	(void)s;
+	(void)strncat(watched, what, sizeof(watched) - strlen(watched) - 1);
+	if (sub != NULL)
+		(void)strncat(watched, sub->channel->name, sizeof(watched) - strlen(watched) - 1);
+}
+
+static void
+on_connected(struct session *s)
+{
+	watch(" connected", s, NULL);
+}
+
+static void
+on_disconnected(struct session *s)
+{
+	cr_assert_null(s->subs);
+	watch(" disconnected", s, NULL);
+}
+
+static void
+on_subscribed(struct sub *sub)
+{
+	cr_assert_eq(sub->state, SUB_ATTACHED);
+	watch(" +", sub->session, sub);
+}
+
+static void
+on_unsubscribed(struct sub *sub)
+{
+	watch(" -", sub->session, sub);
+}
+
+static const struct core_watch watcher = { on_connected, on_disconnected, on_subscribed,
+	on_unsubscribed };
+
+Test(session, who_watches_hears_of_started_sessions)
+{
+	struct position since = { 5, "E" };
+	struct peer p, q;
+	struct sub *sub;
+
+	w.core.watch = &watcher;
+	hub_welcome(&w, true);
+	peer_open(&p, &dialect_a);
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	hub_subscribed(&w, "c", 0);
+	WORLD_UNTIL(&w, p.opened == 1);
+	cr_assert_eq(session_subscribe(p.s, "h", 1, SUB_HELD, NULL, &sub), FAN_EAGAIN);
+	hub_subscribed_at(&w, "h", "E:5", false, "");
+	WORLD_UNTIL(&w, p.opened == 2);
+	cr_assert_str_eq(watched, "");
+	peer_begin(&p);
+	cr_assert_str_eq(watched, " connected +c");
+	cr_assert_eq(session_recover(p.s, sub, &since), 0);
+	/* Who waits has not come yet. */
+	cr_assert_str_eq(watched, " connected +c");
+	hub_subscribed_at(&w, "h", "E:5", true, "");
+	world_settle(&w);
+	cr_assert_str_eq(watched, " connected +c +h");
+	cr_assert_eq(peer_subscribe(&p, "d"), FAN_EAGAIN);
+	peer_unsubscribe(&p, "d");
+	peer_unsubscribe(&p, "h");
+	cr_assert_str_eq(watched, " connected +c +h -h");
+	session_free(p.s);
+	cr_assert_str_eq(watched, " connected +c +h -h -c disconnected");
+	peer_open(&q, &dialect_a);
+	session_free(q.s);
+	cr_assert_str_eq(watched, " connected +c +h -h -c disconnected");
+	w.core.watch = NULL;
+}
+
+/* --- the user's own channel ----------------------------------------------------------------- */
+
+static int
+subscribe_own(struct peer *p, struct sub **sub)
+{
+	return session_subscribe(p->s, "!user:YQ", 8, SUB_INTERNAL, NULL, sub);
+}
+
+Test(session, the_users_own_channel_is_not_the_clients)
+{
+	struct peer p, q;
+	struct sub *sub;
+
+	hub_welcome(&w, true);
+	w.conf->limits.subscriptions = 1;
+	peer_start(&p, &dialect_a);
+	cr_assert_eq(session_subscribe(p.s, "user", 4, SUB_INTERNAL, NULL, &sub), FAN_EINVAL);
+	cr_assert_eq(subscribe_own(&p, &sub), FAN_EAGAIN);
+	cr_assert_eq(p.s->nsubs, 0);
+	cr_assert_eq(hub_expect_on(&w, IPC_SUBSCRIBE, "!user:YQ").len, 0);
+	cr_assert_eq(peer_subscribe(&p, "c"), FAN_EAGAIN);
+	cr_assert_eq(peer_subscribe(&p, "d"), FAN_EFULL);
+	cr_assert_eq(p.s->nsubs, 1);
+	cr_assert_eq(p.s->subs, session_find(p.s, "c", 1));
+	hub_subscribed(&w, "!user:YQ", 0);
+	/* The client has not asked for it, and is not told. */
+	EXPECT_LOG(&p, "");
+	cr_assert_eq(sub->state, SUB_ATTACHED);
+	hub_message(&w, "!user:YQ", MSG_BINARY, "Thello");
+	hub_message(&w, "!user:YQ", MSG_BINARY, "?");
+	hub_message(&w, "!user:YQ", MSG_BINARY, "");
+	EXPECT_LOG(&p, "ahello;,");
+	peer_start(&q, &dialect_b);
+	cr_assert_eq(subscribe_own(&q, &sub), 0);
+	cr_assert_eq(subscribe_own(&q, &sub), FAN_EEXIST);
+	hub_message(&w, "!user:YQ", MSG_BINARY, "D1008 bye");
+	EXPECT_LOG(&p, "ahello;,closed,");
+	EXPECT_LOG(&q, "closed,");
+	session_free(p.s);
+	session_free(q.s);
+	cr_assert_eq(map_count(&w.core.channels.map), 0);
+}
+
+Test(session, the_users_own_channel_cannot_be_had)
+{
+	struct peer p, q;
+	struct sub *sub;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_open(&q, &dialect_a);
+	cr_assert_eq(subscribe_own(&p, &sub), FAN_EAGAIN);
+	cr_assert_eq(subscribe_own(&q, &sub), FAN_EAGAIN);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "!user:YQ");
+	hub_subscribed(&w, "!user:YQ", FAN_EFULL);
+	EXPECT_LOG(&p, "closed,");
+	cr_assert(q.opened == 1 && q.opened_status == FAN_EFULL);
+	session_free(p.s);
+	session_free(q.s);
 }
 
 /* --- opening ------------------------------------------------------------------------------ */
@@ -189,7 +348,6 @@ Test(session, publishes_quietly_and_hears_of_refusals)
 
 	hub_welcome(&w, true);
 	peer_start(&p, &dialect_a);
-	cr_assert_eq(session_publish(p.s, "news", 4, MSG_TEXT, NULL, 0), FAN_EDENIED);
 	cr_assert_eq(publish(&p, "one"), 0);
 	m = hub_expect_on(&w, IPC_PUBLISH, "pub");
 	cr_assert_neq(m.id, 0);
@@ -214,6 +372,7 @@ Test(session, publishers_are_held_while_the_hub_is_away)
 	cr_assert_eq(publish(&q, "two"), 0);
 	cr_assert_eq(publish(&r, "gone"), 0);
 	cr_assert(p.paused && q.paused && r.paused);
+	cr_assert_eq(publish(&p, "too early"), FAN_EFULL, "it is paused");
 	session_free(r.s);
 	hub_welcome(&w, true);
 	expect_publish("one");

@@ -14,6 +14,7 @@
 #include "common/conf.h"
 #include "tests/unit/guard.h"
 #include "tests/unit/worker_fixture.h"
+#include "worker/core/past.h"
 #include "worker/dialect/sse.h"
 
 #define GET(target) "GET " target " HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -171,6 +172,38 @@ Test(sse_events, append_to_what_is_there)
 	cr_assert_eq(encode(&b, MSG_TEXT, big, sizeof(big)), 0);
 	cr_assert_eq(b->len - len, 7 * (sizeof(big) + 1) + 1);
 	block_unref(b);
+}
+
+Test(sse_events, members)
+{
+	expect_event(
+	    MSG_JOIN, "{\"client\":\"c\"}", 14, "event: join\ndata: {\"client\":\"c\"}\n\n");
+	expect_event(MSG_LEAVE, "{}", 2, "event: leave\ndata: {}\n\n");
+}
+
+/* A position is the event's id, whatever its kind. */
+Test(sse_events, positions)
+{
+	struct past past = { .pos = { 9, "Epoch1" } };
+	struct channel *ch = calloc(1, sizeof(*ch) + 2);
+	struct publication p = { .channel = ch, .kind = MSG_TEXT, .offset = UINT64_MAX };
+	const struct variant *v = &dialect_sse.variants[VARIANT_PLAIN];
+	struct block *b = block_new(1);
+	static const char want[] = "id: Epoch1:18446744073709551615\ndata: x\n\n"
+				   "id: Epoch1:7\nevent: binary\ndata: eA==\n\n";
+
+	cr_assert(ch != NULL && b != NULL);
+	ch->past = &past;
+	p.data = (const uint8_t *)"x";
+	p.len = 1;
+	cr_assert_eq(v->encode(v, NULL, &b, &p), 0);
+	p.offset = 7;
+	p.kind = MSG_BINARY;
+	cr_assert_eq(v->encode(v, NULL, &b, &p), 0);
+	cr_assert(b->len == strlen(want) && memcmp(b->data, want, b->len) == 0, "%.*s", (int)b->len,
+	    (const char *)b->data);
+	block_unref(b);
+	free(ch);
 }
 
 /* --- the stream --------------------------------------------------------------------------- */

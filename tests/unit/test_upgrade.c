@@ -3,11 +3,17 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/conf.h"
+#include "tests/unit/app_fixture.h"
 #include "tests/unit/worker_fixture.h"
+#include "worker/auth/token.h"
+#include "worker/hook/hook.h"
 #include "worker/ws/frame.h"
 
 #define TEXT (FRAME_FIN | WS_OP_TEXT)
@@ -31,8 +37,20 @@ setup(void)
 static void
 teardown(void)
 {
+	struct hooks *h = w.core.hooks;
+	struct tokens *t = w.core.tokens;
+
 	client_close(&c);
+	/* Who waits for the application must have gone before the hooks do. */
+	if (h != NULL)
+		WORLD_UNTIL(&w, w.net.count == 0);
+	hooks_close(h);
+	w.core.hooks = NULL;
+	if (app.base != NULL)
+		app_close();
+	app.base = NULL;
 	world_close(&w);
+	tokens_free(t);
 }
 
 TestSuite(upgrade, .timeout = 60, .init = setup, .fini = teardown);
@@ -160,17 +178,15 @@ Test(upgrade, a_channel_that_cannot_be_had)
 	client_expect_eof(&c);
 }
 
-/* While a refused connection lingers, the channels that it had asked for are given up already. */
 Test(upgrade, refused_for_its_second_channel)
 {
 	hub_welcome(&w, true);
 	open_to("/ws?channel=a&channel=deny1", NULL);
 	cr_assert_eq(client_response(&c, "may not be subscribed"), 403);
-	cr_assert_null(channel_find(&w.core.channels, "a", 1));
+	cr_assert_null(
+	    channel_find(&w.core.channels, "a", 1), "none is asked for before all may be");
 	cr_assert_eq(w.net.count, 1);
-	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
-	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a");
-	hub_subscribed(&w, "a", 0);
+	hub_quiet(&w);
 	client_expect_eof(&c);
 }
 
@@ -265,9 +281,13 @@ Test(upgrade, the_client_goes_while_it_waits)
 	open_to("/ws/a", NULL);
 	hub_expect_on(&w, IPC_SUBSCRIBE, "a");
 	client_close(&c);
-	/* A waiting connection is not read; its end is found with the first bytes to it. */
-	hub_subscribed(&w, "a", 0);
 	hub_expect_on(&w, IPC_UNSUBSCRIBE, "a");
+	WORLD_UNTIL(&w, w.net.count == 0);
+	/* The end of what it sends is its end. */
+	open_to("/ws/b", NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "b");
+	cr_assert_eq(shutdown(c.fd, SHUT_WR), 0);
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, "b");
 	WORLD_UNTIL(&w, w.net.count == 0);
 }
 
@@ -557,4 +577,335 @@ Test(upgrade, many_subscribers_without_io_uring)
 	world_open(&w, "fanout.io_uring=false");
 	cr_assert_null(w.net.burst);
 	send_to_many();
+}
+
+/* --- who it is ---------------------------------------------------------------------------- */
+
+#define NOW ((long long)time(NULL))
+
+/* Another world, with tokens, and an application with these hooks, parted by spaces. */
+static void
+app_world(const char *hooks, const char *settings)
+{
+	char all[2048], name[32];
+
+	teardown();
+	(void)snprintf(all, sizeof(all),
+	    "auth.secret=" APP_SECRET "\nhooks.retries=0\n%s%s"
+	    "channels=[{match: \"tok*\", subscribe: token}, {match: \"app*\", subscribe: app}, "
+	    "{match: \"deny*\", subscribe: nobody}]",
+	    settings, *settings == '\0' ? "" : "\n");
+	world_open(&w, all);
+	app_open(w.base);
+	app_serve();
+	for (; *hooks != '\0'; hooks += strcspn(hooks, " "), hooks += strspn(hooks, " ")) {
+		(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(hooks, " "), hooks);
+		cr_assert_eq(conf_set(w.conf, app_hook(name), stderr), 0);
+	}
+	cr_assert_eq(tokens_load(w.conf, &w.core.tokens), 0);
+	cr_assert_eq(hooks_open(&w.core.hooks, w.base, w.conf), 0);
+	hub_welcome(&w, true);
+}
+
+/* A handshake that shows a token in its query. */
+static void
+open_with(const char *target, const char *token, const char *protocol)
+{
+	char text[4096];
+
+	(void)snprintf(text, sizeof(text), "%s%ctoken=%s", target,
+	    strchr(target, '?') == NULL ? '?' : '&', token);
+	open_to(text, protocol);
+}
+
+static void
+expect_live(const char *channel)
+{
+	hub_expect_on(&w, IPC_SUBSCRIBE, channel);
+	hub_subscribed(&w, channel, 0);
+}
+
+/* The answer to the handshake is this, and the connection ends. */
+static void
+expect_answer(int status, const char *part)
+{
+	cr_assert_eq(client_response(&c, part), status);
+	client_expect_eof(&c);
+	client_close(&c);
+}
+
+Test(upgrade, a_token_opens_what_it_names)
+{
+	app_world("", "");
+	open_with("/ws/tok1", app_token("{\"channels\":[\"tok1\"],\"exp\":%lld}", NOW + 60), NULL);
+	expect_live("tok1");
+	cr_assert_eq(client_head(&c, ""), 101);
+	client_close(&c);
+	hub_expect(&w, IPC_UNSUBSCRIBE);
+	open_with("/ws/tok2", app_token("{\"channel\":\"tok2\",\"exp\":%lld}", NOW + 60), NULL);
+	expect_live("tok2");
+	cr_assert_eq(client_head(&c, ""), 101);
+	client_close(&c);
+	hub_expect(&w, IPC_UNSUBSCRIBE);
+	open_with("/ws/tok2", app_token("{\"channel\":\"tok1\",\"exp\":%lld}", NOW + 60), NULL);
+	expect_answer(403, "may not be subscribed");
+	open_to("/ws/tok1", NULL);
+	expect_answer(403, "may not be subscribed");
+	hub_quiet(&w);
+}
+
+Test(upgrade, several_tokens_open_what_each_names)
+{
+	char all[4096];
+	size_t n;
+
+	app_world("", "");
+	n = (size_t)snprintf(all, sizeof(all), "/ws?channel=tok1&channel=tok2&token=%s",
+	    app_token("{\"sub\":\"alice\",\"channels\":[\"tok1\"],\"exp\":%lld}", NOW + 60));
+	(void)snprintf(all + n, sizeof(all) - n, "&token=%s",
+	    app_token("{\"sub\":\"alice\",\"channel\":\"tok2\",\"exp\":%lld}", NOW + 60));
+	open_to(all, NULL);
+	expect_live("!user:YWxpY2U");
+	expect_live("tok1");
+	expect_live("tok2");
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+Test(upgrade, a_token_in_a_field)
+{
+	char text[4096];
+
+	app_world("", "");
+	(void)snprintf(text, sizeof(text),
+	    "GET /ws/tok1 HTTP/1.1\r\n" FIELDS
+	    "Sec-WebSocket-Version: 13\r\nAuthorization: bearer %s\r\n\r\n",
+	    app_token("{\"channels\":[\"*\"],\"exp\":%lld}", NOW + 60));
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_text(&c, text);
+	expect_live("tok1");
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+Test(upgrade, a_bad_token_is_refused_whatever_it_is_for)
+{
+	app_world("", "");
+	open_with("/ws/free", "a.b.c", NULL);
+	cr_assert_eq(
+	    client_head(&c, "\r\nWWW-Authenticate: Bearer error=\"invalid_token\"\r\n"), 401);
+	client_close(&c);
+	open_with("/ws/free", app_token("{\"exp\":%lld}", NOW - 3600), NULL);
+	expect_answer(401, "expired");
+	hub_quiet(&w);
+}
+
+Test(upgrade, where_no_tokens_are_taken_the_word_means_nothing)
+{
+	open_live("/ws/a?token=anything", "a");
+}
+
+Test(upgrade, a_token_that_is_required)
+{
+	app_world("", "auth.required=true\nlimits.authenticate=100ms");
+	open_to("/ws/free", NULL);
+	expect_answer(401, "a token is needed");
+	open_to("/ws/free", "fanfare.json");
+	expect_answer(401, "a token is needed");
+	/* One that can show it later has the time, and then none. */
+	open_to("/ws", "fanfare.json");
+	cr_assert_eq(client_head(&c, ""), 101);
+	client_expect_close(&c, 1008);
+	client_close(&c);
+	open_with("/ws/free", app_token("{\"exp\":%lld}", NOW + 60), NULL);
+	expect_live("free");
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+/* The last request to the application has this in it. */
+static void
+expect_told(const char *part)
+{
+	cr_assert_not_null(strstr(app.last, part), "%s is not in %s", part, app.last);
+}
+
+Test(upgrade, the_application_is_told_of_a_client)
+{
+	char text[4096];
+
+	app_world("connect", "hooks.headers=[Cookie, X-One, X-None]");
+	app_say("{\"user\":\"bob\",\"channels\":[\"tok*\"]}");
+	(void)snprintf(text, sizeof(text),
+	    "GET /ws/tok1?a=%%20b&token=%s&c HTTP/1.1\r\n" FIELDS
+	    "Sec-WebSocket-Version: 13\r\nCookie: a=1\r\nCookie: b=\xe4\"\r\nX-Other: x\r\n"
+	    "x-one: 1\r\nX-One: 2\r\n\r\n",
+	    app_token("{\"sub\":\"alice\",\"exp\":%lld}", NOW + 60));
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_text(&c, text);
+	expect_live("!user:Ym9i"); /* the application's word counts */
+	expect_live("tok1");
+	cr_assert_eq(client_head(&c, ""), 101);
+	expect_told("\r\n\r\n{\"event\":\"connect\",\"client\":\"");
+	expect_told(",\"user\":\"alice\",\"address\":\"unix\",\"path\":\"/ws/tok1\",");
+	expect_told(",\"query\":\"a=%20b&c=\",");
+	expect_told(",\"headers\":{\"Cookie\":\"a=1; b=\xc3\xa4\\\"\",\"X-One\":\"1, 2\"}}");
+	cr_assert_null(strstr(app.last, "eyJ"), "no token is told");
+	client_close(&c);
+	(void)snprintf(text, sizeof(text),
+	    "GET /ws/tok1 HTTP/1.1\r\n" FIELDS
+	    "Sec-WebSocket-Version: 13\r\nAuthorization: Bearer %s\r\n\r\n",
+	    app_token("{\"sub\":\"alice\",\"exp\":%lld}", NOW + 60));
+	free(w.conf->hooks.headers.item[2]);
+	w.conf->hooks.headers.item[2] = strdup("Authorization");
+	app.requests = 0;
+	client_open(&w, &c, LISTENER_PUBLIC);
+	client_text(&c, text);
+	WORLD_UNTIL(&w, app.requests == 1);
+	cr_assert_null(strstr(app.last, "eyJ"), "no token is told");
+	expect_told(",\"headers\":{}}");
+}
+
+Test(upgrade, the_application_refuses_a_client)
+{
+	app_world("connect", "");
+	app_say("{\"deny\":{}}");
+	open_to("/ws/free", NULL);
+	expect_answer(403, "the application refuses this client");
+	app.say = "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n";
+	open_to("/ws/free", NULL);
+	expect_answer(403, "the application refuses this client");
+	hub_quiet(&w);
+}
+
+Test(upgrade, the_application_is_away)
+{
+	app_world("connect", "");
+	app.say = APP_ERROR;
+	open_to("/ws/free", NULL);
+	cr_assert_eq(client_head(&c, "\r\nRetry-After: 1\r\n"), 503);
+	client_close(&c);
+	w.conf->hooks.failure = CONF_HOOK_ALLOW;
+	open_to("/ws/free", NULL);
+	expect_live("free");
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+Test(upgrade, who_is_let_in_needs_no_token)
+{
+	app_world("connect", "auth.required=true");
+	open_to("/ws/free", NULL);
+	expect_live("free");
+	cr_assert_eq(client_head(&c, ""), 101);
+}
+
+Test(upgrade, the_application_is_asked_about_all_channels_at_once)
+{
+	app_world("subscribe", "");
+	app.manner = APP_HOLDS;
+	open_to("/ws?channel=app1&channel=free&channel=app2", NULL);
+	WORLD_UNTIL(&w, app.nheld == 2);
+	hub_quiet(&w);
+	app_release(APP_YES);
+	expect_live("app1");
+	expect_live("free");
+	expect_live("app2");
+	cr_assert_eq(client_head(&c, ""), 101);
+	client_close(&c);
+	for (int i = 0; i < 3; i++)
+		hub_expect(&w, IPC_UNSUBSCRIBE);
+	app.manner = APP_ANSWERS;
+	app.say = APP_YES "\f" APP_OK("10\r\n\r\n{\"deny\":1}");
+	open_to("/ws?channel=app1&channel=app2", NULL);
+	expect_answer(403, "may not be subscribed");
+	/* One that is refused by its rule is not asked about, nor are the others. */
+	app.requests = 0;
+	open_to("/ws?channel=app1&channel=deny1", NULL);
+	expect_answer(403, "may not be subscribed");
+	cr_assert_eq(app.requests, 0);
+	hub_quiet(&w);
+}
+
+Test(upgrade, a_client_goes_while_the_application_is_asked)
+{
+	app_world("connect subscribe", "");
+	app.manner = APP_HOLDS;
+	open_to("/ws/app1", NULL);
+	WORLD_UNTIL(&w, app.nheld == 1);
+	client_close(&c);
+	WORLD_UNTIL(&w, w.net.count == 0);
+	app_release(APP_YES);
+	WORLD_UNTIL(&w, !hooks_busy(w.core.hooks));
+	open_to("/ws?channel=app1&channel=app2", NULL);
+	WORLD_UNTIL(&w, app.nheld == 1);
+	app_release(APP_YES);
+	WORLD_UNTIL(&w, app.nheld == 2);
+	client_close(&c);
+	WORLD_UNTIL(&w, w.net.count == 0);
+	app_release(APP_YES);
+	WORLD_UNTIL(&w, !hooks_busy(w.core.hooks));
+	hub_quiet(&w);
+}
+
+Test(upgrade, a_slow_application_meets_the_deadline)
+{
+	app_world("connect", "");
+	w.server.head_ms = 100;
+	app.manner = APP_HOLDS;
+	open_to("/ws/free", NULL);
+	expect_answer(503, "try again later");
+	app_release(APP_YES);
+	WORLD_UNTIL(&w, !hooks_busy(w.core.hooks));
+}
+
+/* A client that sends too much while it waits is held back. */
+Test(upgrade, what_comes_ahead_is_bounded)
+{
+	static uint8_t much[1 << 20];
+	size_t sent = 0;
+
+	app_world("connect", "");
+	app.manner = APP_HOLDS;
+	open_to("/ws/free", NULL);
+	WORLD_UNTIL(&w, app.nheld == 1);
+	for (int i = 0; i < 1000 && sent < sizeof(much); i++) {
+		ssize_t n = send(c.fd, much, sizeof(much) - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		world_pass(&w);
+	}
+	cr_assert_lt(sent, sizeof(much));
+	cr_assert_eq(w.net.count, 1);
+	client_quiet(&c);
+	app_release(APP_YES);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "free");
+}
+
+/* The answer does not tell whether a channel is there. */
+Test(upgrade, a_refusal_is_the_same_for_every_channel)
+{
+	struct client d;
+	uint8_t first[1024];
+	size_t n = 0;
+
+	app_world("", "");
+	open_with("/ws/tok1", app_token("{\"channels\":[\"tok1\"],\"exp\":%lld}", NOW + 60), NULL);
+	expect_live("tok1");
+	cr_assert_eq(client_head(&c, ""), 101);
+	for (int i = 0; i < 2; i++) {
+		const uint8_t *body;
+
+		client_open(&w, &d, LISTENER_PUBLIC);
+		client_handshake(&d, i == 0 ? "/ws/tok1" : "/ws/tok9", NULL);
+		WORLD_UNTIL(&w, (client_pull(&d), d.eof));
+		/* Behind the date. */
+		body = memmem(buf_data(&d.in), buf_len(&d.in), "GMT\r\n", 5);
+		cr_assert_not_null(body);
+		if (i == 0) {
+			n = buf_len(&d.in) - (size_t)(body - buf_data(&d.in));
+			cr_assert_lt(n, sizeof(first));
+			memcpy(first, body, n);
+		} else {
+			cr_assert_eq(buf_len(&d.in) - (size_t)(body - buf_data(&d.in)), n);
+			cr_assert_eq(memcmp(first, body, n), 0);
+		}
+		client_close(&d);
+	}
 }

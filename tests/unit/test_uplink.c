@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/conf.h"
+#include "common/member.h"
 #include "tests/unit/worker_fixture.h"
 
 static struct world w;
@@ -26,6 +27,7 @@ static struct answers {
 	uint64_t value;
 	bool again; /* publish once more from inside */
 	uint32_t ticket;
+	char text[64]; /* the position and the first record, or the members */
 } answers[3];
 
 static void
@@ -43,13 +45,16 @@ on_down(void *arg)
 }
 
 static void
-on_subscribed(void *arg, const char *channel, size_t len, uint32_t id, int status)
+on_subscribed(void *arg, const struct ipc_msg *m, const struct ipc_past *past)
 {
 	(void)arg;
-	cr_assert(len == 1 && *channel == 'c');
+	cr_assert(m->channel_len == 1 && *m->channel == 'c');
 	heard.subscribed++;
-	heard.id = id;
-	heard.status = status;
+	heard.id = m->id;
+	heard.status = m->status;
+	(void)snprintf(heard.text, sizeof(heard.text), "none");
+	if (past != NULL)
+		(void)position_print(&past->pos, heard.text);
 }
 
 static void
@@ -61,11 +66,11 @@ on_message(void *arg, const struct ipc_msg *m)
 }
 
 static void
-on_gap(void *arg, const char *channel, size_t len)
+on_gap(void *arg, const char *channel, size_t len, bool all)
 {
 	(void)arg;
 	(void)channel;
-	heard.gaps += len == 0 ? 100 : 1;
+	heard.gaps += all ? 10000 : len == 0 ? 100 : 1;
 }
 
 static uint64_t
@@ -87,18 +92,59 @@ on_drained(void *arg)
 static const struct uplink_handler handler = { on_up, on_down, on_subscribed, on_message, on_gap,
 	on_count, on_drained };
 
+static void on_answer(void *arg, const struct uplink_answer *answer);
+
+static int
+publish_text(struct answers *a, const char *text)
+{
+	const struct uplink_message m = {
+		.channel = "c", .channel_len = 1, .data = text, .len = strlen(text)
+	};
+
+	return uplink_publish(w.uplink, &m, on_answer, a, &a->ticket);
+}
+
+static int
+publish(struct answers *a)
+{
+	return publish_text(a, "data");
+}
+
+static int
+publish_quiet(uint32_t ticket, enum msg_kind kind, const void *data, size_t n)
+{
+	const struct uplink_message m = {
+		.channel = "c", .channel_len = 1, .kind = kind, .data = data, .len = n
+	};
+
+	return uplink_publish_quiet(w.uplink, ticket, &m);
+}
+
 static void
-on_answer(void *arg, int status, uint64_t value)
+on_answer(void *arg, const struct uplink_answer *answer)
 {
 	struct answers *a = arg;
+	struct records rest;
+	struct record r = { 0 };
 
 	a->n++;
-	a->status = status;
-	a->value = value;
+	a->status = answer->status;
+	a->value = answer->value;
+	if (answer->past != NULL) {
+		char pos[POSITION_TEXT_MAX] = "";
+
+		rest = answer->past->records;
+		if (records_next(&rest, &r) != 0)
+			r.len = 0;
+		(void)position_print(&answer->past->pos, pos);
+		(void)snprintf(
+		    a->text, sizeof(a->text), "%s %.*s", pos, (int)r.len, (const char *)r.data);
+	} else {
+		(void)snprintf(a->text, sizeof(a->text), "%.*s", (int)answer->members_len,
+		    (const char *)answer->members);
+	}
 	if (a->again)
-		cr_assert_eq(
-		    uplink_publish(w.uplink, "c", 1, MSG_TEXT, "x", 1, on_answer, a, &a->ticket),
-		    uplink_up(w.uplink) ? 0 : FAN_EDOWN);
+		cr_assert_eq(publish_text(a, "x"), uplink_up(w.uplink) ? 0 : FAN_EDOWN);
 }
 
 static void
@@ -114,12 +160,6 @@ teardown(void)
 }
 
 TestSuite(uplink, .timeout = 60, .init = setup, .fini = teardown);
-
-static int
-publish(struct answers *a)
-{
-	return uplink_publish(w.uplink, "c", 1, MSG_TEXT, "data", 4, on_answer, a, &a->ticket);
-}
 
 static void
 published(uint32_t id, int status)
@@ -141,7 +181,10 @@ Test(uplink, is_down_until_welcomed)
 	world_settle(&w);
 	cr_assert_not(uplink_up(w.uplink));
 	cr_assert_eq(publish(&answers[0]), FAN_EDOWN);
-	uplink_subscribe(w.uplink, "c", 1, 1);
+	uplink_subscribe(w.uplink, "c", 1, 1, NULL, false);
+	uplink_join(w.uplink, "c", 1, &(struct member){ .client = "x", .client_len = 1 });
+	uplink_leave(w.uplink, "c", 1, "x", 1);
+	uplink_event(w.uplink, "{}", 2);
 	hub_quiet(&w);
 	hub_send(&w, &(struct ipc_msg){ .type = IPC_WELCOME, .value = 0 });
 	WORLD_UNTIL(&w, uplink_up(w.uplink));
@@ -155,9 +198,12 @@ Test(uplink, is_down_until_welcomed)
 
 Test(uplink, passes_everything_on)
 {
+	struct ipc_msg m;
+
 	hub_welcome(&w, true);
-	uplink_subscribe(w.uplink, "c", 1, 77);
-	cr_assert_eq(hub_expect_on(&w, IPC_SUBSCRIBE, "c").id, 77);
+	uplink_subscribe(w.uplink, "c", 1, 77, NULL, false);
+	m = hub_expect_on(&w, IPC_SUBSCRIBE, "c");
+	cr_assert(m.id == 77 && m.len == 0);
 	uplink_unsubscribe(w.uplink, "c", 1);
 	hub_expect_on(&w, IPC_UNSUBSCRIBE, "c");
 	hub_send(&w,
@@ -173,6 +219,8 @@ Test(uplink, passes_everything_on)
 	cr_assert(heard.subscribed == 1 && heard.id == 77 && heard.status == FAN_EFULL);
 	cr_assert(heard.messages == 1 && strcmp(heard.text, "text") == 0);
 	cr_assert_eq(heard.gaps, 101);
+	hub_gap_all(&w);
+	WORLD_UNTIL(&w, heard.gaps == 10101);
 	hub_send(&w,
 	    &(struct ipc_msg){ .type = IPC_COUNT, .id = 5, .channel = "abc", .channel_len = 3 });
 	cr_assert_eq(hub_expect_on(&w, IPC_COUNTED, "abc").value, 1003);
@@ -190,6 +238,8 @@ Test(uplink, a_hub_that_breaks_the_protocol_is_left)
 		{ .type = IPC_PUBLISH, .channel = "c", .channel_len = 1 },
 		{ .type = IPC_SUBSCRIBE, .channel = "c", .channel_len = 1 },
 		{ .type = IPC_UNSUBSCRIBE, .channel = "c", .channel_len = 1 },
+		{ .type = IPC_FORGET, .channel = "c", .channel_len = 1 },
+		{ .type = IPC_PRESENCE, .channel = "c", .channel_len = 1 },
 	};
 	size_t i;
 
@@ -258,6 +308,146 @@ Test(uplink, counts_have_a_value)
 	cr_assert(answers[0].status == 0 && answers[0].value == 9);
 }
 
+/* --- history and presence ------------------------------------------------------------------ */
+
+Test(uplink, a_question_with_a_position)
+{
+	struct position pos = { 7, "E" };
+	struct ipc_msg m = { .type = IPC_SUBSCRIBED, .id = 5, .channel = "c", .channel_len = 1 };
+
+	hub_welcome(&w, true);
+	uplink_subscribe(w.uplink, "c", 1, 5, &pos, true);
+	cr_assert_eq(hub_expect_subscribe(&w, "c", "E:7", true).id, 5);
+	pos.epoch[0] = '\0';
+	uplink_subscribe(w.uplink, "c", 1, 6, &pos, false);
+	cr_assert_eq(hub_expect_subscribe(&w, "c", "", false).id, 6);
+	hub_past(&w, &m, "E:9", 0, "");
+	WORLD_UNTIL(&w, heard.subscribed == 1);
+	cr_assert_str_eq(heard.text, "E:9");
+	hub_send(&w, &m);
+	WORLD_UNTIL(&w, heard.subscribed == 2);
+	cr_assert_str_eq(heard.text, "none");
+}
+
+Test(uplink, an_answer_that_is_malformed_ends_the_link)
+{
+	static const enum ipc_type type[] = { IPC_SUBSCRIBED, IPC_PUBLISHED, IPC_HISTORIED };
+	size_t i;
+
+	for (i = 0; i < sizeof(type) / sizeof(type[0]); i++) {
+		struct ipc_msg m = { .type = type[i],
+			.id = 1,
+			.channel = type[i] == IPC_SUBSCRIBED ? "c" : NULL,
+			.channel_len = type[i] == IPC_SUBSCRIBED ? 1 : 0,
+			.data = (const uint8_t *)"\xff",
+			.len = 1 };
+
+		hub_welcome(&w, true);
+		hub_send(&w, &m);
+		WORLD_UNTIL(&w, !uplink_up(w.uplink));
+		(void)close(w.hub_fd);
+	}
+	cr_assert_eq(heard.subscribed, 0);
+}
+
+Test(uplink, a_message_with_a_key_and_its_position)
+{
+	const struct uplink_message keyed = { .channel = "c",
+		.channel_len = 1,
+		.kind = MSG_BINARY,
+		.data = "data",
+		.len = 4,
+		.key = "key",
+		.key_len = 3 };
+	struct ipc_msg m;
+
+	hub_welcome(&w, true);
+	cr_assert_eq(
+	    uplink_publish(w.uplink, &keyed, on_answer, &answers[0], &answers[0].ticket), 0);
+	m = hub_expect_on(&w, IPC_PUBLISH, "c");
+	cr_assert_eq(m.value, IPC_KEY(3));
+	cr_assert(m.len == 7 && memcmp(m.data, "keydata", 7) == 0);
+	hub_past(&w, &(struct ipc_msg){ .type = IPC_PUBLISHED, .id = m.id }, "E:3", 0, "");
+	WORLD_UNTIL(&w, answers[0].n == 1);
+	cr_assert_eq(answers[0].status, 0);
+	cr_assert_str_eq(answers[0].text, "E:3 ");
+}
+
+Test(uplink, history_is_asked_for)
+{
+	const struct position pos = { 7, "E" };
+	struct ipc_past past;
+	struct ipc_msg m;
+
+	cr_assert_eq(uplink_history(w.uplink, "c", 1, NULL, 5, false, on_answer, &answers[0],
+			 &answers[0].ticket),
+	    FAN_EDOWN);
+	hub_welcome(&w, true);
+	cr_assert_eq(uplink_history(w.uplink, "c", 1, NULL, 5, true, on_answer, &answers[0],
+			 &answers[0].ticket),
+	    0);
+	m = hub_expect_on(&w, IPC_HISTORY, "c");
+	cr_assert_eq(ipc_past_decode(m.data, m.len, &past), 0);
+	cr_assert(m.value == 5 && past.flags == IPC_PAST_REVERSE && past.pos.epoch[0] == '\0');
+	hub_past(&w, &(struct ipc_msg){ .type = IPC_HISTORIED, .id = m.id }, "E:9", 0, "h i");
+	WORLD_UNTIL(&w, answers[0].n == 1);
+	cr_assert_str_eq(answers[0].text, "E:9 h");
+	cr_assert_eq(uplink_history(w.uplink, "c", 1, &pos, 0, false, on_answer, &answers[1],
+			 &answers[1].ticket),
+	    0);
+	m = hub_expect_on(&w, IPC_HISTORY, "c");
+	cr_assert_eq(ipc_past_decode(m.data, m.len, &past), 0);
+	cr_assert(past.flags == 0 && past.pos.offset == 7 && strcmp(past.pos.epoch, "E") == 0);
+	hub_send(&w, &(struct ipc_msg){ .type = IPC_HISTORIED, .id = m.id, .status = FAN_EDOWN });
+	WORLD_UNTIL(&w, answers[1].n == 1);
+	cr_assert_eq(answers[1].status, FAN_EDOWN);
+	cr_assert_eq(
+	    uplink_forget(w.uplink, "c", 1, on_answer, &answers[2], &answers[2].ticket), 0);
+	m = hub_expect_on(&w, IPC_FORGET, "c");
+	hub_past(&w, &(struct ipc_msg){ .type = IPC_PUBLISHED, .id = m.id }, "E:9", 0, "");
+	WORLD_UNTIL(&w, answers[2].n == 1);
+	cr_assert_str_eq(answers[2].text, "E:9 ");
+}
+
+Test(uplink, who_comes_and_goes)
+{
+	const struct member who = { "client", 6, "user", 4, "{}", 2 };
+	struct buf packed;
+	struct member got;
+	struct ipc_msg m;
+	const uint8_t *p;
+	size_t n;
+
+	hub_welcome(&w, true);
+	uplink_join(w.uplink, "c", 1, &who);
+	m = hub_expect_on(&w, IPC_JOIN, "c");
+	p = m.data;
+	n = m.len;
+	cr_assert_eq(member_next(&p, &n, &got), 0);
+	cr_assert(n == 0 && got.client_len == 6 && got.user_len == 4 && got.info_len == 2);
+	uplink_leave(w.uplink, "c", 1, "client", 6);
+	m = hub_expect_on(&w, IPC_LEAVE, "c");
+	cr_assert(m.len == 6 && memcmp(m.data, "client", 6) == 0);
+	uplink_event(w.uplink, "{\"event\":\"connect\"}", 19);
+	m = hub_expect(&w, IPC_EVENT);
+	cr_assert(m.len == 19 && memcmp(m.data, "{\"event\":\"connect\"}", 19) == 0);
+	cr_assert_eq(
+	    uplink_presence(w.uplink, "c", 1, on_answer, &answers[0], &answers[0].ticket), 0);
+	m = hub_expect_on(&w, IPC_PRESENCE, "c");
+	buf_init(&packed, 1000);
+	cr_assert_eq(member_append(&packed, &who), 0);
+	hub_send(&w,
+	    &(struct ipc_msg){ .type = IPC_PRESENT,
+		.id = m.id,
+		.data = buf_data(&packed),
+		.len = buf_len(&packed) });
+	WORLD_UNTIL(&w, answers[0].n == 1);
+	cr_assert(answers[0].status == 0 && strstr(answers[0].text, "client") != NULL);
+	buf_fini(&packed);
+}
+
+/* --- tickets given up --------------------------------------------------------------------- */
+
 Test(uplink, a_ticket_given_up_hears_nothing_and_is_not_the_next_one)
 {
 	uint32_t old;
@@ -306,9 +496,9 @@ Test(uplink, a_standing_ticket_hears_each_failure)
 	struct ipc_msg m;
 
 	cr_assert_eq(uplink_ticket_open(w.uplink, on_answer, &answers[0], &t), 0);
-	cr_assert_eq(uplink_publish_quiet(w.uplink, t, "c", 1, MSG_TEXT, "x", 1), FAN_EDOWN);
+	cr_assert_eq(publish_quiet(t, MSG_TEXT, "x", 1), FAN_EDOWN);
 	hub_welcome(&w, true);
-	cr_assert_eq(uplink_publish_quiet(w.uplink, t, "c", 1, MSG_BINARY, "x", 1), 0);
+	cr_assert_eq(publish_quiet(t, MSG_BINARY, "x", 1), 0);
 	m = hub_expect_on(&w, IPC_PUBLISH, "c");
 	cr_assert(m.id == t && m.value == 1 && m.kind == MSG_BINARY);
 	published(t, FAN_EDOWN);
@@ -318,7 +508,7 @@ Test(uplink, a_standing_ticket_hears_each_failure)
 	hub_cut(&w);
 	cr_assert_eq(answers[0].n, 2);
 	hub_welcome(&w, true);
-	cr_assert_eq(uplink_publish_quiet(w.uplink, t, "c", 1, MSG_TEXT, "x", 1), 0);
+	cr_assert_eq(publish_quiet(t, MSG_TEXT, "x", 1), 0);
 	cr_assert_eq(hub_expect_on(&w, IPC_PUBLISH, "c").id, t);
 	uplink_ticket_close(w.uplink, t);
 	published(t, FAN_EDOWN);
@@ -349,11 +539,16 @@ Test(uplink, losing_the_hub_answers_what_was_under_way)
 Test(uplink, a_full_link_refuses_and_says_when_it_drained)
 {
 	static const uint8_t big[10000];
+	const struct uplink_message m = { .channel = "c",
+		.channel_len = 1,
+		.kind = MSG_BINARY,
+		.data = big,
+		.len = sizeof(big) };
 	int sent = 0, err;
 
 	hub_welcome(&w, true);
-	while ((err = uplink_publish(w.uplink, "c", 1, MSG_BINARY, big, sizeof(big), on_answer,
-		    &answers[0], &answers[0].ticket)) == 0)
+	while (
+	    (err = uplink_publish(w.uplink, &m, on_answer, &answers[0], &answers[0].ticket)) == 0)
 		cr_assert_lt(sent++, 1000);
 	cr_assert_eq(err, FAN_EFULL);
 	cr_assert(uplink_congested(w.uplink));
@@ -372,7 +567,7 @@ Test(uplink, losing_the_hub_ends_congestion)
 
 	cr_assert_eq(uplink_ticket_open(w.uplink, on_answer, &answers[0], &t), 0);
 	hub_welcome(&w, true);
-	while (uplink_publish_quiet(w.uplink, t, "c", 1, MSG_BINARY, big, sizeof(big)) == 0)
+	while (publish_quiet(t, MSG_BINARY, big, sizeof(big)) == 0)
 		continue;
 	cr_assert(uplink_congested(w.uplink));
 	hub_cut(&w);
@@ -382,11 +577,21 @@ Test(uplink, losing_the_hub_ends_congestion)
 Test(uplink, too_large_a_message)
 {
 	static uint8_t huge[IPC_MSG_MAX];
+	struct uplink_message m = {
+		.channel = "c", .channel_len = 1, .data = huge, .len = sizeof(huge)
+	};
 
 	hub_welcome(&w, true);
-	cr_assert_eq(uplink_publish(w.uplink, "c", 1, MSG_BINARY, huge, sizeof(huge), on_answer,
-			 &answers[0], &answers[0].ticket),
-	    FAN_ETOOBIG);
+	cr_assert_eq(
+	    uplink_publish(w.uplink, &m, on_answer, &answers[0], &answers[0].ticket), FAN_ETOOBIG);
+	m.key = "k";
+	m.key_len = 1;
+	cr_assert_eq(
+	    uplink_publish(w.uplink, &m, on_answer, &answers[0], &answers[0].ticket), FAN_ETOOBIG);
+	m.key_len = IPC_KEY_MAX + 1;
+	m.len = 1;
+	cr_assert_eq(
+	    uplink_publish(w.uplink, &m, on_answer, &answers[0], &answers[0].ticket), FAN_ETOOBIG);
 	cr_assert_eq(publish(&answers[1]), 0);
 }
 
@@ -398,7 +603,7 @@ release(void *arg)
 {
 	(void)arg;
 	heard.drained++;
-	cr_assert_eq(uplink_publish_quiet(w.uplink, held_ticket, "c", 1, MSG_TEXT, "held", 4), 0);
+	cr_assert_eq(publish_quiet(held_ticket, MSG_TEXT, "held", 4), 0);
 }
 
 static const struct uplink_handler releasing = { on_up, on_down, on_subscribed, on_message, on_gap,
@@ -413,8 +618,7 @@ Test(uplink, what_drained_releases_follows)
 	world_open_uplink(&w, "limits.link_queue=64MiB", &releasing, &heard);
 	cr_assert_eq(uplink_ticket_open(w.uplink, on_answer, &answers[0], &held_ticket), 0);
 	hub_welcome(&w, true);
-	cr_assert_eq(
-	    uplink_publish_quiet(w.uplink, held_ticket, "c", 1, MSG_BINARY, big, sizeof(big)), 0);
+	cr_assert_eq(publish_quiet(held_ticket, MSG_BINARY, big, sizeof(big)), 0);
 	cr_assert(uplink_congested(w.uplink));
 	m = hub_expect_on(&w, IPC_PUBLISH, "c");
 	cr_assert_eq(m.len, sizeof(big));
@@ -432,12 +636,12 @@ Test(uplink, a_turn_sends_and_takes_what_the_hub_sends_back)
 	hub_message(&w, "c", MSG_TEXT, "one");
 	uplink_turn(w.uplink, 1);
 	cr_assert_eq(heard.messages, 0);
-	cr_assert_eq(uplink_publish_quiet(w.uplink, t, "c", 1, MSG_TEXT, "two", 3), 0);
+	cr_assert_eq(publish_quiet(t, MSG_TEXT, "two", 3), 0);
 	uplink_turn(w.uplink, 1);
 	cr_assert_str_eq(heard.text, "one");
 	cr_assert_eq(hub_expect_on(&w, IPC_PUBLISH, "c").len, 3);
 	/* The hub dies during the turn. */
-	cr_assert_eq(uplink_publish_quiet(w.uplink, t, "c", 1, MSG_TEXT, "two", 3), 0);
+	cr_assert_eq(publish_quiet(t, MSG_TEXT, "two", 3), 0);
 	(void)close(w.hub_fd);
 	w.hub_fd = -1;
 	uplink_turn(w.uplink, 999999);

@@ -15,7 +15,9 @@
 
 #include "common/conf.h"
 #include "common/log.h"
+#include "worker/core/access.h"
 #include "worker/core/fanout.h"
+#include "worker/core/lifecycle.h"
 #include "worker/dialect/dialect.h"
 #include "worker/http/api.h"
 #include "worker/http/upgrade.h"
@@ -116,6 +118,8 @@ world_open_uplink(struct world *w, const char *settings, const struct uplink_han
 	core_init(&w->core, c, w->uplink, w->net.deadlines);
 	w->core.burst = w->net.burst;
 	dialects_init(&w->core);
+	access_init(&w->core);
+	lifecycle_init(&w->core);
 	w->ws = (struct ws_options){
 		.handler = &upgrade_ws_handler,
 		.reader = { .message = (size_t)c->limits.message,
@@ -308,15 +312,97 @@ hub_say(struct world *w, struct ipc_msg m, const char *channel)
 	hub_send(w, &m);
 }
 
+struct ipc_msg
+hub_expect_subscribe(struct world *w, const char *channel, const char *since, bool verify)
+{
+	struct ipc_msg m = hub_expect_on(w, IPC_SUBSCRIBE, channel);
+	char text[POSITION_TEXT_MAX] = "";
+	struct ipc_past past;
+
+	cr_assert_eq(ipc_past_decode(m.data, m.len, &past), 0);
+	if (past.pos.epoch[0] != '\0')
+		(void)position_print(&past.pos, text);
+	cr_assert_str_eq(text, since);
+	cr_assert_eq((past.flags & IPC_PAST_VERIFY) != 0, verify);
+	return m;
+}
+
+void
+hub_past(
+    struct world *w, const struct ipc_msg *m, const char *pos, unsigned flags, const char *records)
+{
+	struct ipc_past past = { .flags = flags };
+	struct ipc_msg whole = *m;
+	struct record r = { .kind = MSG_TEXT };
+	uint8_t head[IPC_PAST_HEAD_MAX];
+	const char *word;
+	uint64_t n = 0;
+	struct buf b;
+
+	if (*pos != '\0')
+		cr_assert_eq(position_parse(&past.pos, pos, strlen(pos)), 0);
+	for (word = records; *word != '\0'; word += strspn(word, " "), n++)
+		word += strcspn(word, " ");
+	buf_init(&b, IPC_MSG_MAX);
+	cr_assert_eq(buf_append(&b, head, ipc_past_head(&past, head)), 0);
+	for (word = records; n > 0; word += r.len + strspn(word + r.len, " ")) {
+		r.offset = past.pos.offset - --n;
+		r.data = (const uint8_t *)word;
+		r.len = strcspn(word, " ");
+		cr_assert_eq(records_append(&b, &r), 0);
+	}
+	whole.data = buf_data(&b);
+	whole.len = buf_len(&b);
+	hub_send(w, &whole);
+	buf_fini(&b);
+}
+
+/* The answer to the worker's last question for the channel. */
+static struct ipc_msg
+subscribed(const struct world *w, const char *channel, int status)
+{
+	const struct channel *c = channel_find(&w->core.channels, channel, strlen(channel));
+
+	return (struct ipc_msg){ .type = IPC_SUBSCRIBED,
+		.id = c == NULL ? 0 : c->ask,
+		.status = status,
+		.channel = channel,
+		.channel_len = strlen(channel) };
+}
+
 void
 hub_subscribed(struct world *w, const char *channel, int status)
 {
-	const struct channel *c = channel_find(&w->core.channels, channel, strlen(channel));
-	struct ipc_msg m = {
-		.type = IPC_SUBSCRIBED, .id = c == NULL ? 0 : c->ask, .status = status
-	};
+	const struct ipc_msg m = subscribed(w, channel, status);
 
-	hub_say(w, m, channel);
+	hub_send(w, &m);
+}
+
+void
+hub_subscribed_at(
+    struct world *w, const char *channel, const char *pos, bool recovered, const char *records)
+{
+	const struct ipc_msg m = subscribed(w, channel, 0);
+
+	hub_past(w, &m, pos, recovered ? IPC_PAST_RECOVERED : 0, records);
+}
+
+void
+hub_message_at(struct world *w, const char *channel, uint64_t offset, const char *text)
+{
+	hub_say(w,
+	    (struct ipc_msg){ .type = IPC_MESSAGE,
+		.kind = MSG_TEXT,
+		.value = offset,
+		.data = (const uint8_t *)text,
+		.len = strlen(text) },
+	    channel);
+}
+
+void
+hub_gap_all(struct world *w)
+{
+	hub_send(w, &(struct ipc_msg){ .type = IPC_GAP, .value = 1 });
 }
 
 void

@@ -87,8 +87,27 @@ struct ipc_msg hub_expect_on(struct world *w, enum ipc_type type, const char *ch
 /* Nothing comes. */
 void hub_quiet(struct world *w);
 void hub_send(struct world *w, const struct ipc_msg *m);
-/* Answers the worker's last question for the channel. */
+/*
+ * The next message is a question for a channel with history: from this position on
+ * ("EPOCH:OFFSET", or "" for none).
+ */
+struct ipc_msg hub_expect_subscribe(
+    struct world *w, const char *channel, const char *since, bool verify);
+/* Answers the worker's last question for the channel; without a position where it is 0. */
 void hub_subscribed(struct world *w, const char *channel, int status);
+/*
+ * The same for one with history: it stands at pos ("EPOCH:OFFSET"), and the words of `records`,
+ * parted by spaces, are its last messages.
+ */
+void hub_subscribed_at(
+    struct world *w, const char *channel, const char *pos, bool recovered, const char *records);
+/* Sends m with a position and records as its payload; flags: IPC_PAST_. */
+void hub_past(
+    struct world *w, const struct ipc_msg *m, const char *pos, unsigned flags, const char *records);
+/* A message with a position. */
+void hub_message_at(struct world *w, const char *channel, uint64_t offset, const char *text);
+/* Messages may be missing on every channel, those with history included. */
+void hub_gap_all(struct world *w);
 void hub_message(struct world *w, const char *channel, enum msg_kind kind, const char *text);
 void hub_gap(struct world *w, const char *channel);
 

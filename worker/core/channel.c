@@ -8,11 +8,16 @@
 #include <string.h>
 
 #include "common/block.h"
+#include "common/publication.h"
+#include "worker/core/past.h"
 #include "worker/uplink.h"
 
 #define GROUPS_MAX 255
 #define BLOCK_FIRST 128 /* a slow client's queue may hold it for a few bytes */
 #define BLOCK_KEEP ((size_t)16 * 1024)
+
+_Static_assert(sizeof(void *) != 8 || (sizeof(struct sub) <= 48 && sizeof(struct channel) <= 96),
+    "subscriptions and channels are many");
 
 static const void *
 channel_key(const void *object, size_t *len)
@@ -51,36 +56,49 @@ channel_find(const struct channels *t, const char *name, size_t len)
 }
 
 static void
-ask_hub(struct channel *c)
+ask_hub(struct channels *t, struct channel *c)
 {
-	c->ask = ++c->table->asks;
-	uplink_subscribe(c->table->uplink, c->name, c->len, c->ask);
+	struct past *p = c->past;
+
+	c->ask = ++t->asks;
+	if (p != NULL)
+		past_ask(p);
+	uplink_subscribe(t->uplink, c->name, c->len, c->ask, p == NULL ? NULL : &p->asked,
+	    p != NULL && p->verify);
+}
+
+void
+channel_want(struct channels *t, struct channel *c)
+{
+	if (past_wants(c->past) && !c->past->asking)
+		ask_hub(t, c);
 }
 
 static struct channel *
-channel_new(struct channels *t, const char *name, size_t len, enum outq_shed shed)
+channel_new(struct channels *t, const char *name, size_t len, const struct channel_options *o)
 {
 	struct channel *c = calloc(1, sizeof(*c) + len + 1);
 
 	if (c == NULL)
 		return NULL;
-	c->table = t;
 	c->id = ++t->ids;
-	c->shed = (uint8_t)shed;
+	c->shed = (uint8_t)o->shed;
 	c->len = (uint8_t)len;
 	memcpy(c->name, name, len);
-	if (map_put(&t->map, c) != 0) {
+	if (o->history)
+		c->past = past_new();
+	c->special = o->history || *name == CHANNEL_INTERNAL;
+	if ((o->history && c->past == NULL) || map_put(&t->map, c) != 0) {
+		past_free(c->past);
 		free(c);
 		return NULL;
 	}
-	ask_hub(c);
 	return c;
 }
 
 static void
-channel_free(struct channel *c)
+channel_free(struct channels *t, struct channel *c)
 {
-	struct channels *t = c->table;
 	size_t i;
 
 	(void)map_del(&t->map, c->name, c->len);
@@ -96,7 +114,21 @@ channel_free(struct channel *c)
 	}
 	if (c->groups != &c->first)
 		free(c->groups);
+	past_free(c->past);
 	free(c);
+}
+
+void
+channel_hold(struct channel *c)
+{
+	c->subs++;
+}
+
+void
+channel_release(struct channels *t, struct channel *c)
+{
+	if (--c->subs == 0)
+		channel_free(t, c);
 }
 
 static void
@@ -110,26 +142,58 @@ wait_in(struct channel *c, struct sub *sub)
 	c->waiting = sub;
 }
 
+static void
+unwait(struct sub *sub)
+{
+	*sub->u.wait.prev = sub->u.wait.next;
+	if (sub->u.wait.next != NULL)
+		sub->u.wait.next->u.wait.prev = sub->u.wait.prev;
+}
+
 int
-channel_join(struct channels *t, const char *name, size_t len, enum outq_shed shed, struct sub *sub)
+channel_recover(struct channels *t, struct sub *sub, const struct position *since)
+{
+	struct channel *c = sub->channel;
+	struct past_waiter *w;
+
+	if (c->past == NULL || since == NULL || since->epoch[0] == '\0')
+		return sub->state == SUB_READY ? 0 : FAN_EAGAIN;
+	w = past_wait(c->past, sub, since);
+	if (w == NULL)
+		return FAN_ENOMEM;
+	if (sub->state == SUB_WAITING)
+		unwait(sub);
+	sub->state = SUB_RECOVERING;
+	sub->u.waiter = w;
+	channel_want(t, c);
+	return FAN_EAGAIN;
+}
+
+int
+channel_join(struct channels *t, const char *name, size_t len, const struct channel_options *o,
+    const struct position *since, struct sub *sub)
 {
 	struct channel *c = channel_find(t, name, len);
+	int err;
 
 	if (c == NULL) {
-		c = channel_new(t, name, len, shed);
+		c = channel_new(t, name, len, o);
 		if (c == NULL)
 			return FAN_ENOMEM;
-	} else if (c->ask == 0) {
-		ask_hub(c);
 	}
 	sub->channel = c;
 	c->subs++;
-	if (c->live) {
+	if (c->live)
 		sub->state = SUB_READY;
-		return 0;
-	}
-	wait_in(c, sub);
-	return FAN_EAGAIN;
+	else
+		wait_in(c, sub);
+	/* With a position it is in the first question already. */
+	err = channel_recover(t, sub, since);
+	if (err == FAN_ENOMEM)
+		channel_leave(t, sub);
+	else if (c->ask == 0)
+		ask_hub(t, c);
+	return err;
 }
 
 bool
@@ -206,21 +270,15 @@ channel_attach(struct sub *sub, const struct variant *v)
 	return 0;
 }
 
-static void
-unwait(struct sub *sub)
-{
-	*sub->u.wait.prev = sub->u.wait.next;
-	if (sub->u.wait.next != NULL)
-		sub->u.wait.next->u.wait.prev = sub->u.wait.prev;
-}
-
 void
-channel_leave(struct sub *sub)
+channel_leave(struct channels *t, struct sub *sub)
 {
 	struct channel *c = sub->channel;
 
 	if (sub->state == SUB_WAITING) {
 		unwait(sub);
+	} else if (sub->state == SUB_RECOVERING) {
+		past_leave(sub->u.waiter);
 	} else if (sub->state == SUB_ATTACHED) {
 		struct group *g = &c->groups[sub->group];
 		struct sub *last = group_subs(g)[--g->n];
@@ -229,8 +287,24 @@ channel_leave(struct sub *sub)
 		last->u.place.index = sub->u.place.index;
 	}
 	sub->channel = NULL;
-	if (--c->subs == 0)
-		channel_free(c);
+	channel_release(t, c);
+}
+
+void
+channel_take_recovering(struct sub *sub)
+{
+	past_leave(sub->u.waiter);
+	sub->state = SUB_READY;
+}
+
+void
+channel_set_live(struct channels *t, struct channel *c, bool live)
+{
+	if (live && !c->live)
+		t->live++;
+	else if (!live && c->live)
+		t->live--;
+	c->live = live;
 }
 
 struct sub *
@@ -273,7 +347,10 @@ channels_lost(struct channels *t)
 	size_t pos = 0;
 
 	while ((c = map_next(&t->map, &pos)) != NULL) {
-		c->lost = c->lost || c->live;
+		if (c->past != NULL)
+			past_lost(c->past);
+		else
+			c->lost = c->lost || c->live;
 		c->live = false;
 	}
 	t->live = 0;
@@ -286,5 +363,5 @@ channels_announce(struct channels *t)
 	size_t pos = 0;
 
 	while ((c = map_next(&t->map, &pos)) != NULL)
-		ask_hub(c);
+		ask_hub(t, c);
 }

@@ -7,7 +7,11 @@
 #include "common/ipc_msg.h"
 #include "common/log.h"
 #include "worker/core/channel.h"
+#include "worker/core/lifecycle.h"
+#include "worker/core/past.h"
+#include "worker/core/recovery.h"
 #include "worker/core/session.h"
+#include "worker/core/user.h"
 #include "worker/net/burst.h"
 
 /* Offsets inside a block are 32 bits wide; a block this long leaves before its pass ends. */
@@ -120,17 +124,24 @@ encode(struct core *core, struct group *g, const struct publication *p)
 }
 
 static void
-on_message(void *arg, const struct ipc_msg *m)
+tell_lost(struct core *core, struct channel *c, size_t len)
 {
 	static struct log_gate gate;
-	struct core *core = arg;
-	struct channel *c = channel_find(&core->channels, m->channel, m->channel_len);
-	struct publication p = { .channel = c, .kind = m->kind, .data = m->data, .len = m->len };
+
+	if (log_gate_open(&gate, 5))
+		log_errx("channel=%s a message of %zu bytes was lost: no memory", c->name, len);
+	/* What came before the gap goes out before it is told. */
+	fanout_flush(core);
+	gap_channel(c);
+}
+
+/* Encodes for all who are attached, at this moment. */
+static inline void
+publish(struct core *core, struct channel *c, const struct publication *p)
+{
 	bool lost = false;
 	size_t i;
 
-	if (c == NULL)
-		return; /* its last subscriber left while the message was under way */
 	for (i = 0; i < c->ngroups; i++) {
 		struct group *g = &c->groups[i];
 
@@ -140,22 +151,53 @@ on_message(void *arg, const struct ipc_msg *m)
 			send_group(c, g);
 			group_sent(core, g);
 		}
-		if (encode(core, g, &p) != 0)
+		if (encode(core, g, p) != 0)
 			lost = true;
 	}
 	if (!c->dirty) {
 		c->dirty = true;
 		TAILQ_INSERT_TAIL(&core->channels.dirty, c, dirty_link);
 	}
-	if (lost) {
-		if (log_gate_open(&gate, 5))
-			log_errx("channel=%s a message of %zu bytes was lost: no memory", c->name,
-			    m->len);
-		/* What came before the gap goes out before it is told. */
-		fanout_flush(core);
-		gap_channel(c);
-	}
+	if (lost)
+		tell_lost(core, c, p->len);
 }
+
+/* Whether a message of a channel with history, or of a user's own, is to go out. */
+static bool
+look_at(struct core *core, struct channel *c, const struct ipc_msg *m, struct publication *p)
+{
+	if (c->past == NULL)
+		return user_message(c, m, p) == 0;
+	if (m->value == 0)
+		return true; /* a member comes or goes: it is in no history */
+	p->offset = m->value;
+	switch (past_message(c->past, m->value)) {
+	case PAST_NEXT:
+		return true;
+	case PAST_OLD:
+		return false;
+	case PAST_GAP:
+		break;
+	}
+	channel_want(&core->channels, c);
+	return false;
+}
+
+static void
+on_message(void *arg, const struct ipc_msg *m)
+{
+	struct core *core = arg;
+	struct channel *c = channel_find(&core->channels, m->channel, m->channel_len);
+	struct publication p = { .channel = c, .kind = m->kind, .data = m->data, .len = m->len };
+
+	if (c == NULL)
+		return; /* its last subscriber left while the message was under way */
+	if (c->special && !look_at(core, c, m, &p))
+		return;
+	publish(core, c, &p);
+}
+
+/* --- the hub's answers -------------------------------------------------------------------- */
 
 /* Who was subscribed before the hub was lost, and cannot be again, must not wait for messages. */
 static void
@@ -176,41 +218,125 @@ close_attached(const struct channel *c)
 	}
 }
 
+/* The channel is live, or cannot be had, for a sub that has waited and is READY now. */
 static void
-on_subscribed(void *arg, const char *name, size_t len, uint32_t id, int status)
+take(struct sub *sub, int status)
 {
-	struct core *core = arg;
-	struct channel *c = channel_find(&core->channels, name, len);
-	struct sub *sub;
+	struct session *s = sub->session;
 
-	/* The answer to a question that was taken back says nothing of the one after it. */
-	if (c == NULL || c->ask != id)
+	if (!s->started)
+		s->transport->live(s->t, status);
+	else if (status != 0 && (sub->flags & SUB_INTERNAL) == 0)
+		s->dialect->on_live(s, sub, status, NULL);
+	else if (status != 0 || session_take(s, sub) != 0)
+		s->transport->close(
+		    s->t, SESSION_TRY_LATER, "the channel cannot be subscribed now");
+}
+
+static void
+refused(struct core *core, struct channel *c, int status)
+{
+	struct past_waiter *w;
+
+	c->ask = 0;
+	channel_set_live(&core->channels, c, false);
+	close_attached(c);
+	if (c->past == NULL)
 		return;
-	if (status == 0 && !c->live) {
-		c->live = true;
-		core->channels.live++;
-		if (c->lost) {
-			c->lost = false;
-			gap_channel(c);
-		}
-	} else if (status != 0) {
-		c->ask = 0;
-		close_attached(c);
-	}
-	/* The channel goes with its last sub, and on_live may end the session that has it. */
-	while ((c = channel_find(&core->channels, name, len)) != NULL &&
-	    (sub = channel_take_waiting(c)) != NULL) {
-		struct session *s = sub->session;
+	past_lost(c->past);
+	while ((w = TAILQ_FIRST(&c->past->waiters)) != NULL) {
+		struct sub *sub = w->sub;
 
-		if (s->started)
-			s->dialect->on_live(s, sub, status);
-		else
-			s->transport->live(s->t, status);
+		channel_take_recovering(sub);
+		take(sub, status);
+	}
+}
+
+/* The answer for a channel with history.  False: nobody can be served before the next one. */
+static bool
+repaired(struct core *core, struct channel *c, const struct ipc_past *past)
+{
+	static const struct ipc_past none;
+	struct records missed = { NULL, 0 };
+	bool attached = false;
+	struct record r;
+	size_t i;
+
+	for (i = 0; i < c->ngroups; i++)
+		attached = attached || c->groups[i].n > 0;
+	past = past != NULL ? past : &none;
+	switch (past_answer(c->past, past, attached, &missed)) {
+	case PAST_AGAIN:
+		return false;
+	case PAST_BROKEN:
+		/* What came before the gap goes out before it is told. */
+		fanout_flush(core);
+		gap_channel(c);
+		break;
+	case PAST_MISSED:
+	case PAST_SETTLED:
+		break;
+	}
+	while (records_next(&missed, &r) == 0) {
+		const struct publication p = { c, r.kind, r.data, r.len, r.offset };
+
+		publish(core, c, &p);
+	}
+	channel_set_live(&core->channels, c, true);
+	recovery_serve(core, c, past->records);
+	return true;
+}
+
+/* The same for a plain one. */
+static void
+lives(struct core *core, struct channel *c)
+{
+	channel_set_live(&core->channels, c, true);
+	if (c->lost) {
+		c->lost = false;
+		gap_channel(c);
 	}
 }
 
 static void
-on_gap(void *arg, const char *name, size_t len)
+on_subscribed(void *arg, const struct ipc_msg *m, const struct ipc_past *past)
+{
+	struct core *core = arg;
+	struct channel *c = channel_find(&core->channels, m->channel, m->channel_len);
+	bool settled = true;
+	struct sub *sub;
+
+	/* The answer to a question that was taken back says nothing of the one after it. */
+	if (c == NULL || c->ask != m->id)
+		return;
+	/* The channel goes with its last sub, and on_live may end that. */
+	channel_hold(c);
+	if (m->status != 0)
+		refused(core, c, m->status);
+	else if (c->past != NULL)
+		settled = repaired(core, c, past);
+	else
+		lives(core, c);
+	while (settled && (sub = channel_take_waiting(c)) != NULL)
+		take(sub, m->status);
+	if (c->past != NULL && m->status == 0)
+		channel_want(&core->channels, c);
+	channel_release(&core->channels, c);
+}
+
+static void
+gap_one(struct core *core, struct channel *c, bool history)
+{
+	if (c->past == NULL) {
+		gap_channel(c);
+	} else if (history) {
+		past_gap(c->past);
+		channel_want(&core->channels, c);
+	}
+}
+
+static void
+on_gap(void *arg, const char *name, size_t len, bool all)
 {
 	struct core *core = arg;
 	struct channel *c;
@@ -221,11 +347,11 @@ on_gap(void *arg, const char *name, size_t len)
 	if (len > 0) {
 		c = channel_find(&core->channels, name, len);
 		if (c != NULL)
-			gap_channel(c);
+			gap_one(core, c, true);
 		return;
 	}
 	while ((c = map_next(&core->channels.map, &pos)) != NULL)
-		gap_channel(c);
+		gap_one(core, c, all);
 }
 
 static uint64_t
@@ -247,6 +373,7 @@ on_up(void *arg)
 	struct core *core = arg;
 
 	channels_announce(&core->channels);
+	lifecycle_announce(core);
 	core_release_held(core);
 }
 

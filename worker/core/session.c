@@ -1,30 +1,18 @@
 /*
- * session: one client's subscriptions and its right to publish.  See session.h.
+ * session: one client's subscriptions.  See session.h.
  */
 #include "worker/core/session.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "common/conf.h"
 #include "common/log.h"
+#include "worker/core/identity.h"
+#include "worker/core/past.h"
 
-/* A message that the hub could not take yet. */
-struct unsent {
-	enum msg_kind kind;
-	size_t name_len;
-	size_t n;
-	uint8_t bytes[]; /* the name, then the data */
-};
-
-/* What a session needs once it has published; most never do. */
-struct publisher {
-	TAILQ_ENTRY(publisher) link; /* of core->held */
-	struct session *session;
-	struct unsent *unsent; /* NULL: none */
-	uint32_t ticket;       /* of quiet publishes; 0: none yet */
-	bool held;
-};
+_Static_assert(sizeof(void *) != 8 || sizeof(struct session) <= 112, "idle connections are many");
 
 void
 core_init(struct core *core, const struct conf *c, struct uplink *u, struct deadlines *ds)
@@ -34,6 +22,12 @@ core_init(struct core *core, const struct conf *c, struct uplink *u, struct dead
 	core->deadlines = ds;
 	core->burst = NULL;
 	core->deflater = NULL;
+	core->hooks = NULL;
+	core->tokens = NULL;
+	core->watch = NULL;
+	core->slot = 0;
+	core->presence = false;
+	memset(core->events, 0, sizeof(core->events));
 	core->shed_messages = 0;
 	channels_init(&core->channels, u);
 	TAILQ_INIT(&core->held);
@@ -59,25 +53,76 @@ session_new(struct core *core, const struct dialect *d, const struct transport *
 	return s;
 }
 
-static void
-publisher_free(struct session *s)
-{
-	struct publisher *p = s->publisher;
+/* --- what few sessions need --------------------------------------------------------------- */
 
-	if (p == NULL)
-		return;
-	if (p->held)
-		TAILQ_REMOVE(&s->core->held, p, link);
-	uplink_ticket_close(s->core->uplink, p->ticket);
-	free(p->unsent);
-	free(p);
+struct session_extra *
+session_extra(struct session *s)
+{
+	if (s->extra == NULL)
+		s->extra = calloc(1, sizeof(*s->extra));
+	return s->extra;
+}
+
+/* Writes the 16 bytes in base64url (RFC 4648 §5) without padding, and a NUL. */
+static void
+write_client(const uint8_t id[16], char out[CLIENT_ID_SIZE])
+{
+	static const char digits[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	uint32_t bits = 0;
+	unsigned have = 0;
+	size_t i, n = 0;
+
+	for (i = 0; i < 16; i++) {
+		bits = bits << 8 | id[i];
+		for (have += 8; have >= 6; have -= 6)
+			out[n++] = digits[bits >> (have - 6) & 63];
+	}
+	out[n++] = digits[bits << (6 - have) & 63];
+	out[n] = '\0';
+}
+
+const char *
+session_client(struct session *s)
+{
+	struct session_extra *e = session_extra(s);
+	uint8_t id[16];
+
+	if (e == NULL)
+		return NULL;
+	if (e->client[0] == '\0') {
+		if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
+			return NULL;
+		write_client(id, e->client);
+	}
+	return e->client;
 }
 
 static void
+extra_free(struct session *s)
+{
+	struct session_extra *e = s->extra;
+
+	if (e == NULL)
+		return;
+	session_publisher_free(s);
+	identity_free(e->identity);
+	free(e);
+}
+
+/* --- the life of a session ---------------------------------------------------------------- */
+
+/* The sub is out of the session's list. */
+static void
 sub_free(struct session *s, struct sub *sub)
 {
-	channel_leave(sub);
-	s->nsubs--;
+	const struct core_watch *watch = s->core->watch;
+
+	if (sub->state == SUB_ATTACHED && watch != NULL)
+		watch->unsubscribed(sub);
+	if ((sub->flags & SUB_INTERNAL) == 0)
+		s->nsubs--;
+	channel_leave(&s->core->channels, sub);
 	if (sub == &s->first)
 		s->first_used = false;
 	else
@@ -97,14 +142,20 @@ session_free(struct session *s)
 		s->subs = sub->next;
 		sub_free(s, sub);
 	}
-	publisher_free(s);
+	if (s->started && s->core->watch != NULL)
+		s->core->watch->disconnected(s);
+	extra_free(s);
 	free(s);
 }
 
 int
 session_attach(struct session *s, struct sub *sub)
 {
-	return channel_attach(sub, &s->dialect->variants[s->variant]);
+	int err = channel_attach(sub, &s->dialect->variants[s->variant]);
+
+	if (err == 0 && s->core->watch != NULL)
+		s->core->watch->subscribed(sub);
+	return err;
 }
 
 int
@@ -116,49 +167,17 @@ session_start(struct session *s, const struct transport *ops, void *t)
 	s->transport = ops;
 	s->t = t;
 	s->started = true;
+	if (s->core->watch != NULL)
+		s->core->watch->connected(s);
 	for (sub = s->subs; sub != NULL; sub = sub->next) {
-		if (sub->state == SUB_READY && session_attach(s, sub) != 0)
+		if (sub->state == SUB_READY && (sub->flags & SUB_HELD) == 0 &&
+		    session_attach(s, sub) != 0)
 			return FAN_ENOMEM;
 	}
 	return 0;
 }
 
-/* The rule of a channel, *err set where the name is none. */
-static const struct conf_rule *
-rule_for(const struct core *core, const char *name, size_t len, int *err)
-{
-	char text[CHANNEL_NAME_MAX + 1];
-
-	if (!channel_name_valid(name, len, (size_t)core->conf->limits.channel_name)) {
-		*err = FAN_EINVAL;
-		return NULL;
-	}
-	memcpy(text, name, len);
-	text[len] = '\0';
-	return conf_rule_for(core->conf, text);
-}
-
-int
-session_may_subscribe(const struct core *core, const char *name, size_t len)
-{
-	int err = 0;
-	const struct conf_rule *r = rule_for(core, name, len, &err);
-
-	if (r == NULL)
-		return err;
-	return r->subscribe == CONF_ANYONE ? 0 : FAN_EDENIED;
-}
-
-int
-session_may_publish(const struct core *core, const char *name, size_t len)
-{
-	int err = 0;
-	const struct conf_rule *r = rule_for(core, name, len, &err);
-
-	if (r == NULL)
-		return err;
-	return r->publish == CONF_ANYONE ? 0 : FAN_EDENIED;
-}
+/* --- subscriptions ------------------------------------------------------------------------ */
 
 struct sub *
 session_find(const struct session *s, const char *name, size_t len)
@@ -172,11 +191,11 @@ session_find(const struct session *s, const char *name, size_t len)
 	return NULL;
 }
 
-/* What may become of a channel's messages in the queue of a slow client. */
+/* What may become of a channel's messages in the queue of a slow client; slow: enum conf_slow. */
 static enum outq_shed
-shed_by(const struct conf *c, const struct conf_rule *r)
+shed_by(const struct conf *c, int slow)
 {
-	switch (r->slow == CONF_SLOW_DEFAULT ? c->limits.slow : r->slow) {
+	switch (slow == CONF_SLOW_DEFAULT ? c->limits.slow : slow) {
 	case CONF_SLOW_DROP_OLDEST:
 		return OUTQ_OLDEST;
 	case CONF_SLOW_LATEST:
@@ -186,23 +205,59 @@ shed_by(const struct conf *c, const struct conf_rule *r)
 	}
 }
 
-int
-session_subscribe(struct session *s, const char *name, size_t len, struct sub **out)
+/* FAN_EINVAL: it is not a channel's name. */
+static int
+options_for(
+    const struct conf *c, const char *name, size_t len, bool internal, struct channel_options *out)
 {
-	int err = 0;
-	const struct conf_rule *r = rule_for(s->core, name, len, &err);
-	struct sub *sub;
+	char text[CHANNEL_NAME_MAX + 1];
+	const struct conf_rule *r;
 
-	if (r == NULL)
+	if (internal) {
+		*out = (struct channel_options){ shed_by(c, CONF_SLOW_DEFAULT), false };
+		return channel_name_internal(name, len) ? 0 : FAN_EINVAL;
+	}
+	if (!channel_name_valid(name, len, (size_t)c->limits.channel_name))
+		return FAN_EINVAL;
+	memcpy(text, name, len);
+	text[len] = '\0';
+	r = conf_rule_for(c, text);
+	*out = (struct channel_options){ shed_by(c, r->slow), r->history.size > 0 };
+	return 0;
+}
+
+/* Puts it into the session's list. */
+static void
+sub_add(struct session *s, struct sub *sub)
+{
+	struct sub **p = &s->subs;
+
+	if ((sub->flags & SUB_INTERNAL) == 0) {
+		s->nsubs++;
+	} else {
+		while (*p != NULL)
+			p = &(*p)->next;
+	}
+	sub->next = *p;
+	*p = sub;
+}
+
+int
+session_subscribe(struct session *s, const char *name, size_t len, unsigned flags,
+    const struct position *since, struct sub **out)
+{
+	bool internal = (flags & SUB_INTERNAL) != 0;
+	struct channel_options o;
+	struct sub *sub = &s->first;
+	int err = options_for(s->core->conf, name, len, internal, &o);
+
+	if (err != 0)
 		return err;
-	if (r->subscribe != CONF_ANYONE)
-		return FAN_EDENIED;
 	if (session_find(s, name, len) != NULL)
 		return FAN_EEXIST;
-	if (s->nsubs >= s->core->conf->limits.subscriptions)
+	if (!internal && s->nsubs >= s->core->conf->limits.subscriptions)
 		return FAN_EFULL;
 	if (!s->first_used) {
-		sub = &s->first;
 		memset(sub, 0, sizeof(*sub));
 	} else {
 		sub = calloc(1, sizeof(*sub));
@@ -210,7 +265,8 @@ session_subscribe(struct session *s, const char *name, size_t len, struct sub **
 			return FAN_ENOMEM;
 	}
 	sub->session = s;
-	err = channel_join(&s->core->channels, name, len, shed_by(s->core->conf, r), sub);
+	sub->flags = (uint8_t)flags;
+	err = channel_join(&s->core->channels, name, len, &o, s->started ? since : NULL, sub);
 	if (err != 0 && err != FAN_EAGAIN) {
 		if (sub != &s->first)
 			free(sub);
@@ -218,15 +274,62 @@ session_subscribe(struct session *s, const char *name, size_t len, struct sub **
 	}
 	if (sub == &s->first)
 		s->first_used = true;
-	sub->next = s->subs;
-	s->subs = sub;
-	s->nsubs++;
+	sub_add(s, sub);
 	if (err == 0 && s->started && session_attach(s, sub) != 0) {
 		session_unsubscribe(s, sub);
 		return FAN_ENOMEM;
 	}
 	*out = sub;
 	return err;
+}
+
+int
+session_recover(struct session *s, struct sub *sub, const struct position *since)
+{
+	int err = channel_recover(&s->core->channels, sub, since);
+
+	if (err != FAN_ENOMEM)
+		sub->flags &= (uint8_t) ~(unsigned)SUB_HELD;
+	if (err == 0)
+		err = session_take(s, sub);
+	return err == FAN_EAGAIN ? 0 : err;
+}
+
+void
+session_live(const struct sub *sub, struct sub_live *out)
+{
+	const struct past *p = sub->channel->past;
+
+	memset(out, 0, sizeof(*out));
+	if (p != NULL)
+		out->pos = p->pos;
+}
+
+/* Whether it still is the session's, and has not been subscribed anew meanwhile. */
+static bool
+still_ready(const struct session *s, const struct sub *sub)
+{
+	const struct sub *own;
+
+	for (own = s->subs; own != NULL; own = own->next) {
+		if (own == sub)
+			return sub->state == SUB_READY;
+	}
+	return false;
+}
+
+int
+session_take(struct session *s, struct sub *sub)
+{
+	struct sub_live live;
+
+	if ((sub->flags & SUB_INTERNAL) == 0) {
+		session_live(sub, &live);
+		s->dialect->on_live(s, sub, 0, &live);
+		if (!still_ready(s, sub))
+			return 0;
+	}
+	return session_attach(s, sub);
 }
 
 void
@@ -281,16 +384,7 @@ session_drained(struct session *s)
 	}
 }
 
-/* --- publishing --------------------------------------------------------------------------- */
-
-static void
-on_refused(void *arg, int status, uint64_t value)
-{
-	struct session *s = arg;
-
-	(void)value;
-	s->dialect->on_refused(s, status);
-}
+/* --- input -------------------------------------------------------------------------------- */
 
 void
 session_pause(struct session *s, enum session_pause why)
@@ -308,111 +402,4 @@ session_resume(struct session *s, enum session_pause why)
 	s->paused &= (uint8_t) ~(unsigned)why;
 	if (s->paused == 0)
 		s->transport->resume(s->t);
-}
-
-/* The session's publisher, made at need; NULL: no memory. */
-static struct publisher *
-publisher_of(struct session *s)
-{
-	if (s->publisher == NULL) {
-		s->publisher = calloc(1, sizeof(*s->publisher));
-		if (s->publisher != NULL)
-			s->publisher->session = s;
-	}
-	return s->publisher;
-}
-
-int
-session_hold(struct session *s)
-{
-	struct publisher *p = publisher_of(s);
-
-	if (p == NULL)
-		return FAN_ENOMEM;
-	if (p->held)
-		return 0;
-	p->held = true;
-	TAILQ_INSERT_TAIL(&s->core->held, p, link);
-	session_pause(s, PAUSE_HUB);
-	return 0;
-}
-
-static int
-keep(struct publisher *p, const char *name, size_t len, enum msg_kind kind, const uint8_t *data,
-    size_t n)
-{
-	struct unsent *u = malloc(sizeof(*u) + len + n);
-
-	if (u == NULL)
-		return FAN_ENOMEM;
-	u->kind = kind;
-	u->name_len = len;
-	u->n = n;
-	memcpy(u->bytes, name, len);
-	if (n > 0)
-		memcpy(u->bytes + len, data, n);
-	p->unsent = u;
-	return 0;
-}
-
-int
-session_publish(struct session *s, const char *name, size_t len, enum msg_kind kind,
-    const uint8_t *data, size_t n)
-{
-	struct uplink *u = s->core->uplink;
-	int err = session_may_publish(s->core, name, len);
-	struct publisher *p;
-
-	if (err != 0)
-		return err;
-	p = publisher_of(s);
-	if (p == NULL)
-		return FAN_ENOMEM;
-	if (p->ticket == 0) {
-		err = uplink_ticket_open(u, on_refused, s, &p->ticket);
-		if (err != 0)
-			return err;
-	}
-	err = uplink_publish_quiet(u, p->ticket, name, len, kind, data, n);
-	if (err == FAN_EDOWN || err == FAN_EFULL)
-		err = keep(p, name, len, kind, data, n);
-	if (err == 0 && (p->unsent != NULL || uplink_congested(u)))
-		err = session_hold(s);
-	return err;
-}
-
-/* Sends what was kept.  False: the hub takes nothing yet. */
-static bool
-send_kept(struct publisher *p)
-{
-	struct session *s = p->session;
-	struct unsent *m = p->unsent;
-	int err;
-
-	if (m == NULL)
-		return true;
-	err = uplink_publish_quiet(s->core->uplink, p->ticket, (const char *)m->bytes, m->name_len,
-	    m->kind, m->bytes + m->name_len, m->n);
-	if (err == FAN_EDOWN || err == FAN_EFULL)
-		return false;
-	p->unsent = NULL;
-	free(m);
-	if (err != 0)
-		s->dialect->on_refused(s, err);
-	return true;
-}
-
-void
-core_release_held(struct core *core)
-{
-	struct publisher *p;
-
-	/* A released session may be held again at once; it goes to the end, and the walk stops. */
-	while ((p = TAILQ_FIRST(&core->held)) != NULL && !uplink_congested(core->uplink)) {
-		if (!send_kept(p))
-			return;
-		TAILQ_REMOVE(&core->held, p, link);
-		p->held = false;
-		session_resume(p->session, PAUSE_HUB);
-	}
 }

@@ -6,7 +6,8 @@
  * Layer:   worker/core.  Uses channel, uplink, common/conf.  Knows no wire format: below it lies a
  *          transport, above it a dialect, each behind a vtable that is declared here.
  *
- * Life: session_new (opening: subscriptions may be begun) -> session_start (messages flow) -> session_free, by whoever owns the transport, as the last thing.
+ * Life: session_new (opening: subscriptions may be begun) -> session_start (messages flow) ->
+ * session_free, by whoever owns the transport, as the last thing.
  */
 #ifndef WORKER_CORE_SESSION_H
 #define WORKER_CORE_SESSION_H
@@ -29,15 +30,23 @@ struct conf;
 struct conf_rule;
 struct core;
 struct deflater;
+struct hooks;
+struct identity;
 struct publisher;
 struct session;
+struct tokens;
 
-/* A publication as the encoders see it; lent. */
+/*
+ * A publication as the encoders see it; lent.  A kind that the dialect has no word for (MSG_JOIN,
+ * MSG_LEAVE) is encoded to nothing.  The channel may be a user's own (its name begins with
+ * CHANNEL_INTERNAL): then it is a message to the user, and the name is not told.
+ */
 struct publication {
 	const struct channel *channel;
 	enum msg_kind kind;
 	const uint8_t *data;
 	size_t len;
+	uint64_t offset; /* 0: it is not in a history; else the epoch is channel->past->pos.epoch */
 };
 
 /* One way of encoding publications; subscribers of one variant share its bytes. */
@@ -79,6 +88,14 @@ struct transport {
 	void (*resume)(void *t);
 };
 
+/* How a subscription came about. */
+struct sub_live {
+	/* Of the channel's last message, the recovered ones included; "": the channel is plain. */
+	struct position pos;
+	bool recovering; /* a position was given, on a channel with history */
+	bool recovered;  /* every message after it follows, before any other of the channel */
+};
+
 /* A client protocol.  Every callback but on_free is for a started session. */
 struct dialect {
 	const char *subprotocol;        /* NULL: for clients that name none */
@@ -88,14 +105,41 @@ struct dialect {
 	/* Whether a client may come without a channel, and subscribe later. */
 	bool subscribes;
 	void (*on_message)(struct session *s, enum msg_kind kind, const uint8_t *data, size_t n);
-	/* The channel of a waiting sub is live (0), or cannot be had; the sub is READY. */
-	void (*on_live)(struct session *s, struct sub *sub, int status);
-	/* Messages may be missing on the channel.  NULL: the dialect has no word for it. */
+	/*
+	 * What session_subscribe or session_recover said would come: 0, and live is set: the
+	 * recovered messages go out behind what is sent from here, and then the sub is attached;
+	 * or why the channel cannot be had, and live is NULL: the dialect ends the sub.  Not
+	 * called for subs of an opening session, nor for SUB_INTERNAL ones.
+	 */
+	void (*on_live)(
+	    struct session *s, struct sub *sub, int status, const struct sub_live *live);
+	/* The subscription ended without the client's doing; the sub is gone when this returns. */
+	void (*on_unsubscribed)(struct session *s, const struct sub *sub, const char *reason);
+	/*
+	 * The connection's token ends in so many ms: the client may show another.  NULL: no word.
+	 */
+	void (*on_expiring)(struct session *s, uint64_t ms);
+	/*
+	 * Messages may be missing on the channel, which may be the user's own (SUB_INTERNAL).
+	 * NULL: the dialect has no word for it.
+	 */
 	void (*on_gap)(struct session *s, const struct sub *sub);
 	/* The engine refused a publish of session_publish. */
 	void (*on_refused)(struct session *s, int status);
 	/* Frees s->state.  NULL: there is none. */
 	void (*on_free)(struct session *s);
+};
+
+/*
+ * Who hears of the coming and going of clients (worker/core/lifecycle.h): a vtable, because what it
+ * needs stands above the session.  Of started sessions alone: after session_start; a sub has been
+ * attached; an attached sub is about to leave; and the session ends, its subs have left.
+ */
+struct core_watch {
+	void (*connected)(struct session *s);
+	void (*disconnected)(struct session *s);
+	void (*subscribed)(struct sub *sub);
+	void (*unsubscribed)(struct sub *sub);
 };
 
 /* What all sessions of a worker share. */
@@ -106,9 +150,17 @@ struct core {
 	struct burst *burst;       /* of the transports; NULL: each send leaves at once */
 	struct deflater *deflater; /* of the encoders; NULL: no compression */
 	struct channels channels;
+	struct hooks *hooks;                    /* of the application; NULL: none is configured */
+	struct tokens *tokens;                  /* the keys of tokens; NULL: none is configured */
+	const struct core_watch *watch;         /* set by lifecycle_init; NULL: nobody watches */
+	unsigned slot;                          /* of this worker, for events */
+	bool presence;                          /* some rule has it */
+	bool events[5];                         /* which go to events.stream: enum core_event */
 	TAILQ_HEAD(publishers, publisher) held; /* paused until the hub takes more */
 	uint64_t shed_messages;                 /* left out of the queues of slow clients */
 };
+
+#define CLIENT_ID_SIZE 23 /* 16 random bytes in base64url, and a NUL */
 
 struct session {
 	struct core *core;
@@ -118,8 +170,8 @@ struct session {
 	struct sub *subs;
 	struct sub first;            /* the storage of one sub; most sessions have one */
 	void *state;                 /* the dialect's */
-	struct publisher *publisher; /* NULL: has not published */
-	uint32_t nsubs;
+	struct session_extra *extra; /* NULL: it needs none; most sessions do not */
+	uint32_t nsubs;  /* without SUB_INTERNAL ones, which stand at the end of the list */
 	uint8_t variant; /* index into the dialect's variants */
 	uint8_t paused;  /* bits of enum session_pause; the transport is paused while any is set */
 	bool started;
@@ -130,6 +182,15 @@ struct session {
 enum session_pause {
 	PAUSE_HUB = 1,  /* the hub takes no publish */
 	PAUSE_RATE = 2, /* the dialect's rate of commands */
+	PAUSE_HOOK = 4, /* the application decides on what came last */
+};
+
+/* What most sessions do not need; made at need. */
+struct session_extra {
+	struct publisher *publisher; /* NULL: has not published */
+	struct identity *identity;   /* NULL: anonymous */
+	uint64_t began;              /* clock_ms of session_start; 0: nobody asks */
+	char client[CLIENT_ID_SIZE]; /* "": nobody has asked for it yet */
 };
 
 void core_init(struct core *core, const struct conf *c, struct uplink *u, struct deadlines *ds);
@@ -144,22 +205,35 @@ void session_free(struct session *s);
 /* From now on messages go out through t; READY subs are attached.  FAN_ENOMEM. */
 FAN_NODISCARD int session_start(struct session *s, const struct transport *ops, void *t);
 
+/* The session's extra, made at need; NULL: no memory. */
+struct session_extra *session_extra(struct session *s);
 /*
- * Whether the channel may be subscribed or published to: 0, FAN_EINVAL (not a channel's name),
- * FAN_EDENIED (the rule says no).
+ * The name of this connection among all, which presence, hooks and events use; NUL-terminated.
+ * NULL: no memory.
  */
-FAN_NODISCARD int session_may_subscribe(const struct core *core, const char *name, size_t len);
-FAN_NODISCARD int session_may_publish(const struct core *core, const char *name, size_t len);
+const char *session_client(struct session *s);
 
 /*
- * Begins a subscription, *out is its sub.  0: READY, and attached if the session has started.
- * FAN_EAGAIN: on_live will come.  FAN_EINVAL, FAN_EDENIED as above; FAN_EEXIST: has it already (or
- * waits for it); FAN_EFULL: limits.subscriptions; FAN_ENOMEM.
+ * Begins a subscription, *out is its sub.  Whether it is allowed is the caller's question
+ * (worker/core/access.h).  flags: of enum sub_flag.  since, in a started session: from which
+ * position on messages are wanted, NULL or none: from now on; it has no effect on a plain
+ * channel. 0: READY, and attached if the session has started.  FAN_EAGAIN: on_live will come.
+ * FAN_EINVAL: not a channel's name; FAN_EEXIST: has it already (or waits for it); FAN_EFULL:
+ * limits.subscriptions; FAN_ENOMEM.
  */
-FAN_NODISCARD int session_subscribe(
-    struct session *s, const char *name, size_t len, struct sub **out);
-/* In a started session: attaches a sub that became live.  FAN_ENOMEM. */
+FAN_NODISCARD int session_subscribe(struct session *s, const char *name, size_t len, unsigned flags,
+    const struct position *since, struct sub **out);
+/*
+ * In a session that has just started: begins to recover a sub that was SUB_HELD, from `since` on;
+ * on_live will come, maybe from inside.  FAN_ENOMEM.
+ */
+FAN_NODISCARD int session_recover(struct session *s, struct sub *sub, const struct position *since);
+/* How the channel of an attached sub stands, to which it came without a position. */
+void session_live(const struct sub *sub, struct sub_live *out);
+/* In a started session: attaches a READY sub.  FAN_ENOMEM. */
 FAN_NODISCARD int session_attach(struct session *s, struct sub *sub);
+/* The same, by way of the dialect's on_live, which may end the sub: then 0 too. */
+FAN_NODISCARD int session_take(struct session *s, struct sub *sub);
 /* The session's sub of this channel, or NULL. */
 struct sub *session_find(const struct session *s, const char *name, size_t len);
 void session_unsubscribe(struct session *s, struct sub *sub);
@@ -167,21 +241,24 @@ void session_unsubscribe(struct session *s, struct sub *sub);
 bool session_all_live(const struct session *s);
 
 /*
- * Messages of the channel with this id were left out of the transport's queue.  The dialect tells of
- * it by on_gap when session_drained is called: nothing waits any more, or the client has taken a
- * queue's worth since.
+ * Messages of the channel with this id were left out of the transport's queue.  The dialect tells
+ * of it by on_gap when session_drained is called: nothing waits any more, or the client has taken
+ * a queue's worth since.
  */
 void session_shed(struct session *s, uint32_t key, uint64_t messages);
 void session_drained(struct session *s);
 
 /*
- * Publishes for a client whose dialect has no answers: on_refused hears of a refusal by the engine.
- * While the hub is away or congested, the message is kept and the session held back (its transport
- * is paused), so that nothing is lost before the hub has it.  FAN_EINVAL, FAN_EDENIED as
- * session_may_publish; FAN_ENOMEM.
+ * Publishes for a client whose dialect has no answers: on_refused hears of a refusal by the
+ * engine. Whether it is allowed is the caller's question, and lifecycle_published his to call.
+ * While the hub is away or congested, the message is kept and the session held back (its
+ * transport is paused), so that nothing is lost before the hub has it.  FAN_ENOMEM; FAN_EFULL:
+ * one is kept already, which means that the pause was not heeded.
  */
 FAN_NODISCARD int session_publish(struct session *s, const char *name, size_t len,
     enum msg_kind kind, const uint8_t *data, size_t n);
+/* Frees what publishing has left in s->extra; session_free's. */
+void session_publisher_free(struct session *s);
 /* Input stops while any bit is set. */
 void session_pause(struct session *s, enum session_pause why);
 void session_resume(struct session *s, enum session_pause why);

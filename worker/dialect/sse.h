@@ -8,7 +8,10 @@
 
 struct dialect;
 
-/* For a transport that hands over no message and whose `send` takes whole events. */
+/*
+ * For a transport that hands over no message and whose `send` takes whole events.  A session's state is
+ * NULL, or the struct sse_ids of a stream with several channels, which it owns then (sse_ids_copy).
+ */
 extern const struct dialect dialect_sse;
 
 #endif

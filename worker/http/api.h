@@ -1,8 +1,8 @@
 /*
- * api: the HTTP endpoints: /pub/CHANNEL, /healthz, /readyz, the demo page, and /sse by sse.
+ * api: the HTTP endpoints: /healthz, /readyz, the demo page; /pub by pub, /user by user, /sse by sse.
  *
  * Process: workers.
- * Layer:   worker/http, top.  Uses http, cors, sse, core.
+ * Layer:   worker/http, top.  Uses http, pub, user, sse, core.
  */
 #ifndef WORKER_HTTP_API_H
 #define WORKER_HTTP_API_H

@@ -286,8 +286,16 @@ void
 http_wait(struct http *h)
 {
 	h->state = HTTP_HANDLING;
+	h->watching = false;
 	/* What the client sends ahead stays in the kernel, whose buffer is bounded. */
 	conn_pause(h->conn);
+}
+
+void
+http_watch(struct http *h)
+{
+	h->state = HTTP_HANDLING;
+	h->watching = true;
 }
 
 void
@@ -492,7 +500,8 @@ on_data(struct conn *c, uint8_t *p, size_t n)
 		h->cur = h->in.base + h->in.off;
 		h->cur_n = buf_len(&h->in);
 	}
-	(void)run(h);
+	if (run(h) && h->state == HTTP_HANDLING && buf_len(&h->in) >= h->server->net->rbuf_size)
+		conn_pause(c);
 }
 
 static void
@@ -501,7 +510,7 @@ on_eof(struct conn *c)
 	struct http *h = c->up;
 
 	h->eof = true;
-	if (h->state == HTTP_HANDLING)
+	if (h->state == HTTP_HANDLING && !h->watching)
 		return; /* it gets its answer, and then the end */
 	if (conn_is_idle(c))
 		conn_close(c, CONN_CLOSED_VANISHED);

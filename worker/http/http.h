@@ -75,6 +75,7 @@ struct http {
 	uint8_t minor; /* public: HTTP/1.minor of the request */
 	bool heavy;    /* the body is not worth reading past where it is not wanted */
 	bool chunked, want_body, responded, keep_alive, head_only, first, eof, running, stopping;
+	bool watching;
 };
 
 /* Takes fd, connected and non-blocking.  kind: enum listener_kind.  FAN_ENOMEM: fd is closed. */
@@ -90,6 +91,11 @@ enum listener_kind http_listener(const struct http *h);
 void http_want_body(struct http *h, void (*on_body)(struct http *h, const uint8_t *data, size_t n));
 /* In begin or on_body: the answer comes later. */
 void http_wait(struct http *h);
+/*
+ * The same where nobody is to be kept waiting who has gone: the connection ends with the client's end of
+ * it.  What the client sends ahead is kept, up to a buffer of it.
+ */
+void http_watch(struct http *h);
 
 /*
  * In begin: the answer to this request, whoever gives it, has these field lines too, each with its

@@ -22,11 +22,12 @@ struct deadlines;
 
 /* Which of the wheel's callbacks a deadline goes to. */
 enum deadline_class {
-	DEADLINE_CONN,    /* of a connection's upper layer */
-	DEADLINE_STALL,   /* of a connection's output queue */
-	DEADLINE_SESSION, /* of a session's dialect */
-	DEADLINE_GUESTS,  /* of the addresses that have left */
-	DEADLINE_PROXIED, /* of a PROXY header */
+	DEADLINE_CONN,     /* of a connection's upper layer */
+	DEADLINE_STALL,    /* of a connection's output queue */
+	DEADLINE_SESSION,  /* of a session's dialect */
+	DEADLINE_GUESTS,   /* of the addresses that have left */
+	DEADLINE_PROXIED,  /* of a PROXY header */
+	DEADLINE_IDENTITY, /* of a session's tokens */
 	DEADLINE_CLASSES,
 };
 
