@@ -52,7 +52,7 @@ describe('cors', () => {
 				assert.equal(answer.headers['content-length'], undefined);
 				assert.deepEqual(fields(answer), {
 					...readable(origin),
-					'access-control-allow-methods': 'GET, HEAD, POST',
+					'access-control-allow-methods': 'GET, HEAD, POST, DELETE',
 					'access-control-allow-headers': 'Authorization, Content-Type, '
 						+ 'Idempotency-Key, Last-Event-ID, X-API-Key',
 					'access-control-max-age': '600',
@@ -93,7 +93,7 @@ describe('cors', () => {
 			['GET', '/pub/seen', { 'X-API-Key': KEY }, 200],
 			['POST', '/pub/seen', {}, 401],
 			['POST', '/pub/a%20b', { 'X-API-Key': KEY }, 400],
-			['DELETE', '/pub/seen', { 'X-API-Key': KEY }, 405],
+			['PUT', '/pub/seen', { 'X-API-Key': KEY }, 405],
 		];
 		for (const [method, target, headers, status] of cases) {
 			const answer = await ask(nodes.keyed, method, target, { Origin, ...headers },

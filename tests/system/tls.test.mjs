@@ -312,7 +312,7 @@ describe('tls', () => {
 			[...node.stderr.slice(from).matchAll(pattern)].length >= WORKERS);
 		kill(node.pid, 'SIGHUP');
 		await since(/worker \d: tls: certificate=\S+one\.pem" valid_until=20\d\d-\d\d-\d\dT/g);
-		await node.logged(/master: SIGHUP: the certificates are read again; the rest .* is not/);
+		await node.logged(/master: SIGHUP: certificates and keys of tokens are read again; the rest .* is not/);
 		for (let i = 0; i < 2 * WORKERS; i++) {
 			const socket = await connect(port);
 			assert.equal(subject(socket), 'spare');

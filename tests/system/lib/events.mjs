@@ -23,7 +23,8 @@ export class EventStream {
 				{ answer: stream.head });
 		}
 		stream.comments = [];
-		stream.event = { type: 'message', data: '' };
+		stream.id = fields?.['Last-Event-ID'] ?? '';
+		stream.event = { type: 'message', data: '', id: stream.id };
 		return stream;
 	}
 
@@ -39,7 +40,7 @@ export class EventStream {
 		return line;
 	}
 
-	/* The next event of what has come, { type, data }; comments are kept aside. */
+	/* The next event of what has come, { type, data }; comments are kept aside, and the last id. */
 	take() {
 		for (;;) {
 			const line = this.takeLine();
@@ -47,16 +48,19 @@ export class EventStream {
 				return undefined;
 			const [, field, value] = /^([^:]*):? ?(.*)$/su.exec(line);
 			if (line === '') {
-				const event = this.event;
-				this.event = { type: 'message', data: '' };
-				if (event.data !== '')
-					return { ...event, data: event.data.slice(0, -1) };
+				const { type, data, id } = this.event;
+				this.event = { type: 'message', data: '', id };
+				this.id = id;
+				if (data !== '')
+					return { type, data: data.slice(0, -1) };
 			} else if (field === '') {
 				this.comments.push(value);
 			} else if (field === 'data') {
 				this.event.data += `${value}\n`;
 			} else if (field === 'event') {
 				this.event.type = value;
+			} else if (field === 'id') {
+				this.event.id = value;
 			} else {
 				throw new Error(`an unknown field: ${line}`);
 			}

@@ -14,6 +14,16 @@ export function numbered(channel, publisher, n, size = n % 97) {
 	return `${body} ${sum(body)}`;
 }
 
+/* What numbered() was given: { channel, publisher, n }; undefined: the text is not as it was made. */
+export function parseNumbered(text) {
+	const cut = text.lastIndexOf(' ');
+	const body = text.slice(0, cut);
+	if (sum(body) !== text.slice(cut + 1))
+		return undefined;
+	const [channel, publisher, n] = body.split(' ', 3);
+	return { channel, publisher, n: Number(n) };
+}
+
 /* One for each receiver. */
 export class Sequence {
 	constructor() {
@@ -25,15 +35,13 @@ export class Sequence {
 	}
 
 	take(text) {
-		const cut = text.lastIndexOf(' ');
-		const body = text.slice(0, cut);
-		if (sum(body) !== text.slice(cut + 1)) {
+		const message = parseNumbered(text);
+		if (message === undefined) {
 			this.corrupt++;
 			return;
 		}
-		const [channel, publisher, number] = body.split(' ');
+		const { channel, publisher, n } = message;
 		const key = `${channel} ${publisher}`;
-		const n = Number(number);
 		const last = this.last.get(key) ?? 0;
 		this.received++;
 		if (n <= last) {
