@@ -3,11 +3,12 @@ import http from 'node:http';
 
 const answers = {
 	connect: ({ query }) => {
-		const user = new URLSearchParams(query).get('user'); // a real one reads its session's cookie
+		const user = new URLSearchParams(query).get('user'); // or by a cookie
 		return user ? { user, channels: ['room:*'] } : { deny: true };
 	},
 	subscribe: ({ user, channel }) => (channel === `inbox:${user}` ? {} : { deny: true }),
-	publish: ({ user, data: { text } }) => (text ? { data: { from: user, text } } : { deny: true }),
+	publish: ({ user, data }) =>
+		(data?.text ? { data: { from: user, text: data.text } } : { deny: true }),
 	disconnect: ({ user, seconds }) => console.log(`${user} has gone after ${seconds} s`),
 };
 

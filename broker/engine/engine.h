@@ -56,8 +56,7 @@ struct engine_handler {
 	/* The answer to engine_history, exactly once.  past is NULL unless status is 0. */
 	void (*history)(void *arg, uint64_t token, int status, const struct engine_past *past);
 	/* The answer to engine_presence, exactly once: packed members of all nodes. */
-	void (*presence)(
-	    void *arg, uint64_t token, int status, const uint8_t *members, size_t len);
+	void (*presence)(void *arg, uint64_t token, int status, const uint8_t *members, size_t len);
 	/*
 	 * The engine is away; messages may be missing on every channel from here on until
 	 * `restored`.  Channels stay subscribed: the engine subscribes them again by itself.
@@ -108,8 +107,7 @@ struct engine_message {
  * FAN_EDOWN while down, FAN_EFULL when too much is under way, FAN_ENOMEM.  Text must be valid UTF-8;
  * what is not may arrive as binary.
  */
-FAN_NODISCARD int engine_publish(
-    struct engine *e, const struct engine_message *m, uint64_t token);
+FAN_NODISCARD int engine_publish(struct engine *e, const struct engine_message *m, uint64_t token);
 
 /*
  * Reads the history of a channel, subscribed or not: where it stands, and the messages with an offset
@@ -140,8 +138,7 @@ FAN_NODISCARD int engine_forget(
  * connection comes, and MSG_LEAVE when the last has gone; anonymous members count each for themselves.
  * While the engine is down both are forgotten: see `restored`.
  */
-void engine_join(
-    struct engine *e, const char *channel, size_t channel_len, const struct member *m);
+void engine_join(struct engine *e, const char *channel, size_t channel_len, const struct member *m);
 void engine_leave(
     struct engine *e, const char *channel, size_t channel_len, const char *client, size_t len);
 /* Asks who is in the channel, on all nodes; a client comes once.  Returns as engine_publish. */

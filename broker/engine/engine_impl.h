@@ -22,8 +22,8 @@ struct engine_ops {
 	int (*forget)(struct engine *e, const char *channel, size_t channel_len, uint64_t token);
 	void (*join)(
 	    struct engine *e, const char *channel, size_t channel_len, const struct member *m);
-	void (*leave)(struct engine *e, const char *channel, size_t channel_len,
-	    const char *client, size_t len);
+	void (*leave)(struct engine *e, const char *channel, size_t channel_len, const char *client,
+	    size_t len);
 	int (*presence)(struct engine *e, const char *channel, size_t channel_len, uint64_t token);
 	void (*event)(struct engine *e, const char *json, size_t len);
 	int (*subscribe)(struct engine *e, const char *channel, size_t channel_len);

@@ -426,6 +426,8 @@ redis_close(struct engine *engine)
 {
 	struct redis *e = (struct redis *)engine;
 
+	if (e->events_lost > 0)
+		log_warnx("engine=redis events_lost=%" PRIu64, e->events_lost);
 	(void)event_del(&e->canary_timer);
 	redis_link_free(e->sub_link);
 	redis_link_free(e->cmd_link);

@@ -267,7 +267,7 @@ describe('hooks: the example', () => {
 		const ada = await Client.open(node.url('/ws/room:1?user=ada'));
 		ada.send('{"text":"hello","evil":1}');
 		assert.deepEqual(JSON.parse(await ada.next()), { from: 'ada', text: 'hello' });
-		ada.send('{"text":""}');
+		ada.send('null');
 		assert.equal((await ada.closed).code, 1008);
 		const inbox = await Client.open(node.url('/ws/inbox:ada?user=ada'));
 		await inbox.close();

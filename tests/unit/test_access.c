@@ -112,7 +112,7 @@ show(const char *token)
 	return err;
 }
 
-/* What the session may do in a channel: one letter for each of the four things; ? where it is asked. */
+/* What the session may do in a channel: a letter for each thing; ? where the application is asked. */
 static void
 expect_rights(const char *channel, const char *rights)
 {

@@ -48,7 +48,7 @@ FAN_NODISCARD int access_check(
  * it was.
  */
 struct access_verdict {
-	int status; /* 0, FAN_EDENIED, FAN_EDOWN: it could not be asked, and hooks.failure is deny */
+	int status; /* 0, FAN_EDENIED, FAN_EDOWN: it was not asked, and hooks.failure is deny */
 	enum msg_kind kind;
 	const uint8_t *data;
 	size_t len;
@@ -70,7 +70,7 @@ void access_cancel(struct access *a);
  * Takes a token that the client shows, of the connection or of a subscription: by its claims the
  * session gets an identity or a newer one, or a grant; subscriptions that a newer token does not
  * allow any more end.  0: *channel is the channel of a subscription token, lent until the next
- * token, else NULL. FAN_EDENIED, *why a phrase for the client: not valid.  FAN_EEXPIRED, with *why
+ * token, else NULL.  FAN_EDENIED, *why a phrase for the client: not valid.  FAN_EEXPIRED, with *why
  * too.  FAN_ENOMEM.
  */
 FAN_NODISCARD int access_token(
@@ -78,7 +78,7 @@ FAN_NODISCARD int access_token(
 
 /* Whether auth.required has been met, or is not set. */
 bool access_admitted(const struct session *s);
-/* From now on a token must come within limits.authenticate, or the session is closed.  FAN_ENOMEM. */
+/* A token must come within limits.authenticate, or the session is closed.  FAN_ENOMEM. */
 FAN_NODISCARD int access_await_token(struct session *s);
 
 /*

@@ -350,7 +350,7 @@ channels_lost(struct channels *t)
 		if (c->past != NULL)
 			past_lost(c->past);
 		else
-			c->lost = c->lost || c->live;
+			c->lost = c->lost > 0 || c->live;
 		c->live = false;
 	}
 	t->live = 0;

@@ -90,6 +90,8 @@ group_subs(struct group *g)
 	return g->cap == 1 ? &g->subs.one : g->subs.many;
 }
 
+#define LOST_TOLD 2
+
 struct channel {
 	struct past *past;               /* NULL: the channel is plain */
 	TAILQ_ENTRY(channel) dirty_link; /* while a group's block holds something */
@@ -100,7 +102,7 @@ struct channel {
 	uint32_t id;   /* its own among all that this worker ever had */
 	uint32_t ask;  /* the id of the last question to the hub, whose answer counts; 0: refused */
 	bool live;
-	bool lost; /* a plain one: was live before the hub was lost */
+	uint8_t lost; /* a plain one: was live before the hub was lost; LOST_TOLD: that was told */
 	bool dirty;
 	bool special; /* it has a past, or is a user's own: each message is looked at */
 	uint8_t shed; /* enum outq_shed: what its rule says of slow clients */

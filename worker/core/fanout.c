@@ -192,6 +192,11 @@ on_message(void *arg, const struct ipc_msg *m)
 
 	if (c == NULL)
 		return; /* its last subscriber left while the message was under way */
+	/* The new hub has not answered yet, but what it sends comes after all that was missed. */
+	if (c->lost == 1) {
+		c->lost = LOST_TOLD;
+		gap_channel(c);
+	}
 	if (c->special && !look_at(core, c, m, &p))
 		return;
 	publish(core, c, &p);
@@ -292,8 +297,11 @@ static void
 lives(struct core *core, struct channel *c)
 {
 	channel_set_live(&core->channels, c, true);
-	if (c->lost) {
-		c->lost = false;
+	if (c->lost > 0) {
+		/* Told again, as more may have been missed since; what came before goes out first. */
+		if (c->lost == LOST_TOLD)
+			fanout_flush(core);
+		c->lost = 0;
 		gap_channel(c);
 	}
 }

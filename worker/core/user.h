@@ -39,7 +39,7 @@ FAN_NODISCARD int user_join(struct session *s);
  */
 FAN_NODISCARD int user_message(struct channel *c, const struct ipc_msg *m, struct publication *out);
 
-/* Whether a user's connections may be closed with this code: 1000, 1008, 1011 to 1013, 3000 to 4999. */
+/* Whether connections may be closed with this code: 1000, 1008, 1011 to 1013, 3000 to 4999. */
 bool user_code_valid(unsigned code);
 
 /* Appends what is to be published in a user's channel.  Errors as buf_append. */

@@ -251,7 +251,7 @@ on_rested(evutil_socket_t fd, short what, void *arg)
 
 /* --- results ------------------------------------------------------------------------------ */
 
-/* Whether an attempt that failed may be repeated: asking twice does no harm, or nothing was asked. */
+/* Whether an attempt that failed may be repeated: asking twice does no harm, or nobody heard it. */
 static bool
 is_repeatable(const struct hook_request *r, bool unheard)
 {

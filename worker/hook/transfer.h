@@ -42,7 +42,7 @@ struct transfer_options {
 	long connections; /* at once */
 	long timeout;     /* ms, of one */
 	const char *key;  /* shown as Authorization: Bearer; "": none */
-	/* From the loop, for each transfer that was started and not stopped; t may be started again. */
+	/* From the loop, for each one that was started and not stopped; t may be started again. */
 	void (*ended)(struct transfer *t, const struct transfer_end *end);
 	/* After each round of these. */
 	void (*settled)(void *arg);

@@ -33,8 +33,8 @@ struct opening {
 	/*
 	 * For protocols whose clients come back with positions; NULL for the others.  The channels
 	 * of a request are counted from 0 in the order in which it names them; one that is named
-	 * twice counts where it is named first.  Asked before a channel is subscribed: true if it is to
-	 * be SUB_HELD, because the protocol calls session_recover for it after session_start.
+	 * twice counts where it is named first.  Asked before a channel is subscribed: true if it
+	 * is to be SUB_HELD, because the protocol calls session_recover for it after session_start.
 	 */
 	bool (*held)(struct opening *o, size_t nth);
 	/* The channel has its sub, which may be gone again before finish.  Set where held is. */
