@@ -92,6 +92,8 @@ member_next(const uint8_t **p, size_t *n, struct member *out)
 	if (c.n == 0)
 		return FAN_ENOENT;
 	len = take(&c, 1);
+	if (len == NULL)
+		return FAN_EPROTO;
 	out->client_len = *len;
 	out->client = take(&c, out->client_len);
 	len = out->client == NULL ? NULL : take(&c, 1);

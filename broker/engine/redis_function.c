@@ -230,7 +230,7 @@ redis_function_call(struct redis_function *f, const struct redis_function_reques
 static void
 retry_later(struct redis_function *f)
 {
-	const struct timeval tv = { 0, RETRY_MS * 1000 };
+	const struct timeval tv = { 0, (suseconds_t)RETRY_MS * 1000 };
 
 	(void)event_add(&f->timer, &tv);
 }

@@ -46,7 +46,7 @@ static int
 answer_position(
     struct redis_history *h, uint64_t token, const struct redis_reply *r, const char *what)
 {
-	struct position pos;
+	struct position pos = { 0 };
 	int status = reply_status(h, r, 2, what, &pos);
 
 	h->engine->handler->published(h->engine->arg, token,

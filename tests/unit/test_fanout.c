@@ -477,6 +477,31 @@ Test(fanout, the_hub_is_lost_and_back)
 	session_free(q.s);
 }
 
+/* The word comes before the first message, and again when the channel is sure to be live. */
+Test(fanout, a_message_of_the_new_hub_before_its_answer)
+{
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	peer_join_live(&p, "c");
+	hub_cut(&w);
+	hub_welcome(&w, true);
+	hub_message(&w, "c", MSG_TEXT, "m");
+	hub_message(&w, "c", MSG_TEXT, "n");
+	EXPECT_LOG(&p, "!c,am;an;,");
+	/* That hub goes too: what it did not bring is told anew. */
+	hub_cut(&w);
+	hub_welcome(&w, true);
+	hub_message(&w, "c", MSG_TEXT, "o");
+	EXPECT_LOG(&p, "!c,am;an;,!c,ao;,");
+	hub_subscribed(&w, "c", 0);
+	EXPECT_LOG(&p, "!c,am;an;,!c,ao;,!c,");
+	hub_message(&w, "c", MSG_TEXT, "p");
+	EXPECT_LOG(&p, "!c,am;an;,!c,ao;,!c,ap;,");
+	session_free(p.s);
+}
+
 Test(fanout, leaving_while_the_hub_is_away)
 {
 	struct peer p, q;
