@@ -61,9 +61,9 @@ function unrest(actions, rng, most) {
 }
 
 /*
- * One run.  messages: in all; redis: arguments of the server; restart(cluster, rng, down): what becomes
- * of Redis; history: whether the channels keep one; seconds: over which a publisher spreads its messages
- * of a channel.
+ * One run.  messages: in all; redis: arguments of the server; restart(cluster, rng, down): what
+ * becomes of Redis; history: whether the channels keep one; seconds: over which a publisher spreads
+ * its messages of a channel.
  */
 async function run(t, { messages, redis, restart, history = true, repeats = false, seconds }) {
 	const seed = Number(process.env.FANFARE_CHAOS_SEED ?? Math.floor(Math.random() * 2 ** 31));

@@ -1,6 +1,7 @@
 /*
- * Forged identities: tokens that name files, addresses and keys of their own lead nowhere, and a request
- * that is replayed anywhere is one publication.  The rest of the tokens is in access.test.mjs.
+ * Forged identities: tokens that name files, addresses and keys of their own lead nowhere, and a
+ * request that is replayed anywhere is one publication.  The rest of the tokens is in
+ * access.test.mjs.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -165,7 +165,8 @@ describe('presence over two nodes', () => {
 	});
 
 	test('Redis restarted empty: everybody is joined again', async () => {
-		const clients = await Promise.all([enter(a, 'ann', 'room:redis'), enter(b, 'bob', 'room:redis')]);
+		const clients = await Promise.all(
+			[enter(a, 'ann', 'room:redis'), enter(b, 'bob', 'room:redis')]);
 		await become([a, b], 'room:redis', ['ann', 'bob']);
 		await cluster.redis.cli('FLUSHALL');
 		await cluster.restartRedis();
