@@ -120,14 +120,19 @@ print_limits(const struct printer *p)
 		    "latest: a client that is too slow gets the newest message alone, and is told",
 	};
 	bool own_size = p->rule->message > 0, own_slow = p->rule->slow != CONF_SLOW_DEFAULT;
+	bool kept = p->rule->history.size > 0;
 	char text[CONF_NUMBER_SIZE];
 
 	(void)fprintf(p->out, "  message: at most %s%s\n",
 	    size_text(own_size ? p->rule->message : p->c->limits.message, text),
 	    own_size ? "" : " (limits.message)");
 	(void)fprintf(p->out, "  slow: %s%s\n",
-	    policies[own_slow ? p->rule->slow : p->c->limits.slow],
-	    own_slow ? "" : " (limits.slow)");
+	    policies[kept      ? CONF_SLOW_KICK
+		    : own_slow ? p->rule->slow
+			       : p->c->limits.slow],
+	    kept           ? ", and comes back with its position"
+		: own_slow ? ""
+			   : " (limits.slow)");
 }
 
 void

@@ -229,6 +229,12 @@ check_rules(struct conf_report *r, const struct conf *c)
 		check_who(r, c, "publish", rule->publish, c->hooks.publish);
 		check_who(r, c, "read_history", rule->read_history, NULL);
 		check_who(r, c, "read_presence", rule->read_presence, NULL);
+		if (rule->history.size > 0 && rule->slow > CONF_SLOW_KICK)
+			conf_report_error(r, 0,
+			    "slow: of a channel with history nothing is left out; a slow client is "
+			    "disconnected and goes on from its position: leave slow away, or set "
+			    "it "
+			    "to kick");
 		if (rule->join_leave && !rule->presence)
 			conf_report_error(r, 0,
 			    "join_leave: only presence knows who comes and goes; set presence: "

@@ -247,7 +247,7 @@ static const struct conf_opt options[] = {
 	    "its channels' rules let all of them be left out."),
 	ENUM_FROM(conf, limits.slow, "limits.slow", "kick", slow, CONF_SLOW_KICK, RELOAD,
 	    "What happens to a slow client where the channel's rule does not say: kick, leave out "
-	    "the oldest messages, or keep the latest of each channel."),
+	    "the oldest messages, or keep the latest of each channel. With history: kick."),
 	SIZE(limits.sndbuf, "limits.sndbuf", "64KiB", 0, 64 * MIB, RELOAD,
 	    "The kernel's send buffer of one client; 0: as large as the kernel sees fit."),
 	INTEGER(limits.subscriptions, "limits.subscriptions", "128", 1, 1000000, "channels", RELOAD,
@@ -311,7 +311,8 @@ static const struct conf_opt rule_options[] = {
 	    "The largest message that may be published to it by clients and over HTTP; 0: "
 	    "limits.message."),
 	ENUM(conf_rule, slow, "slow", "default", slow, RELOAD,
-	    "What happens to a client who takes messages too slowly; default: limits.slow."),
+	    "What happens to a client who takes messages too slowly; default: limits.slow, and "
+	    "kick with history."),
 };
 
 const struct conf_table conf_options = { options, N_OF(options) };

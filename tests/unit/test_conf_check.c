@@ -336,6 +336,17 @@ Test(conf_check, join_leave_needs_presence)
 	GOOD(check());
 }
 
+Test(conf_check, with_history_nothing_is_left_out)
+{
+	GOOD(set("channels=[{match: a, history: {size: 10}, slow: latest}]"));
+	BAD(check(),
+	    "channels, rule 1: slow: of a channel with history nothing is left out; a slow client "
+	    "is disconnected and goes on from its position: leave slow away, or set it to kick\n");
+	GOOD(set(
+	    "channels=[{match: a, history: {size: 10}, slow: kick}, {match: b, slow: latest}]"));
+	GOOD(check());
+}
+
 /* --- anything at all ------------------------------------------------------------------------ */
 
 static const char sample[] = "# a\n"

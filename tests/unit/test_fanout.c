@@ -355,6 +355,21 @@ Test(fanout, the_rule_says_what_may_be_left_out)
 	session_free(p.s);
 }
 
+/* Who comes back with a position would never hear of what was left out before it. */
+Test(fanout, of_a_channel_with_history_nothing_is_left_out)
+{
+	struct peer p;
+
+	hub_welcome(&w, true);
+	peer_start(&p, &dialect_a);
+	w.conf->limits.slow = CONF_SLOW_LATEST;
+	peer_join_at(&p, "h", "E:5");
+	hub_message_at(&w, "h", 6, "m");
+	WORLD_UNTIL(&w, p.sends == 1);
+	cr_assert_eq(p.tag.shed, OUTQ_KEEP);
+	session_free(p.s);
+}
+
 Test(fanout, subscribers_are_counted)
 {
 	struct ipc_msg ask = { .type = IPC_COUNT, .id = 7, .channel = "c", .channel_len = 1 };

@@ -222,7 +222,12 @@ options_for(
 	memcpy(text, name, len);
 	text[len] = '\0';
 	r = conf_rule_for(c, text);
-	*out = (struct channel_options){ shed_by(c, r->slow), r->history.size > 0 };
+	out->history = r->history.size > 0;
+	/*
+	 * Who comes back with a position tells by it what he has had: a hole before it that he was not
+	 * told of would be lost for ever.
+	 */
+	out->shed = out->history ? OUTQ_KEEP : shed_by(c, r->slow);
 	return 0;
 }
 
