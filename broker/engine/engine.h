@@ -104,8 +104,8 @@ struct engine_message {
  * history the message gets the next offset; one whose key the channel has seen within the history's ttl
  * is not published again and answered with the position that it got then.  On other channels the key
  * has no effect.  Returns 0 if the answer will come (or has come already); otherwise no answer will:
- * FAN_EDOWN while down, FAN_EFULL when too much is under way, FAN_ENOMEM.  Text must be valid UTF-8;
- * what is not may arrive as binary.
+ * FAN_EDOWN while down, FAN_EFULL when too much is under way or the keys take too much memory,
+ * FAN_ENOMEM.  Text must be valid UTF-8; what is not may arrive as binary.
  */
 FAN_NODISCARD int engine_publish(struct engine *e, const struct engine_message *m, uint64_t token);
 

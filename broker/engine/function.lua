@@ -15,14 +15,15 @@ local BINARY, POSITION, JOIN, LEAVE = 1, 2, 4, 8
 local PAYLOAD_MAX = 64 * 1024 * 1024
 local NAME_MAX, KEY_MAX = 255, 255
 local DAY = 24 * 3600 * 1000
+local NEVER_USED = 180 * 1000
 local BATCH = 64
 local KNOWN_MAX = 10000
 
 -- These last as long as the process, at most: loading anew begins afresh.
 local run_id
 local durable_until = 0
+local trusted_since
 local loaded_from_aof = false
-local trusted
 local known, known_count = {}, 0
 
 local function failed(why)
@@ -95,9 +96,10 @@ local function alone(info)
 end
 
 -- Whether what is written now survives this process: the hub has seen the settings a moment ago,
--- and the file is complete, as it is not while it is made for the first time.
+-- and the file is complete, as it is not while it is made for the first time.  Seconds are compared,
+-- so that does not begin in the one in which trust does.
 local function durable(info, now)
-	if durable_until <= now or not alone(info) then
+	if durable_until <= now or trusted_since == math.floor(now / 1000) or not alone(info) then
 		return false
 	end
 	local p = redis.call('INFO', 'persistence')
@@ -120,23 +122,41 @@ local function from_aof()
 	return loaded_from_aof
 end
 
+-- The second in which this process began, or the next, for the time is known in whole seconds.
+local function began(now)
+	return now - tonumber(field(redis.call('INFO', 'server'), 'uptime_in_seconds'))
+end
+
+-- A file that is not written any more does not say so.  So what is trusted is a lease in it, which
+-- hubs renew while they see that every write is on disk: a process that began while the lease of the
+-- one before ran has read a file that was written to its end, but for the length of a lease.  Answers
+-- since which second all processes have been of that kind; nil: this one is not.
+local function trust(now)
+	local t = redis.pcall('HMGET', key_of('!server', 'trust'), 'run', 'since', 'seen', 'over')
+	if t.err or not t[4] then
+		return nil
+	end
+	if t[1] ~= run_id then
+		local second = began(now)
+		if second < tonumber(t[3]) or tonumber(t[4]) < second then
+			return nil
+		end
+	end
+	return tonumber(t[2])
+end
+
 -- Whether nothing can have been lost since the second in which meta was written durably by
--- `writer`: it was the last write, to a file that this process, which came later, has read, and no
--- hub has since seen another server with the same data, or other settings.  (Who gets a first
--- replica gets another replication id with it, so what is written from then on has another epoch.)
+-- `writer`: it was the last write, to a file that this process, which came later, has read to its
+-- true end, and so had each between them.  (Who gets a first replica gets another replication id
+-- with it, so what is written from then on has another epoch.)
 local function survived(written, writer, info)
 	if written == 0 or not alone(info) or not from_aof() or
 	    string.sub(writer, 1, 20) == string.sub(run_id, 1, 20) then
 		return false
 	end
-	local doubt = redis.pcall('GET', key_of('!server', 'doubt'))
-	if type(doubt) == 'table' or (doubt and tonumber(doubt) >= written) then
-		return false
-	end
 	local now = tonumber(redis.call('TIME')[1])
-	local up = tonumber(field(redis.call('INFO', 'server'), 'uptime_in_seconds'))
-	-- Both are whole seconds.
-	return written <= now and now - up + 2 >= written
+	local since = trust(now)
+	return since ~= nil and since < written and written <= now
 end
 
 -- Where the channel stands.  changed: all of it must be written to meta.
@@ -162,6 +182,11 @@ local function stand(name)
 	return at
 end
 
+-- A channel that never had a message is soon forgotten, for anybody may ask for many.
+local function keep(at, ttl)
+	redis.call('PEXPIRE', at.meta, digits(at.offset == 0 and NEVER_USED or ttl + DAY))
+end
+
 -- Writes where the channel stands, with a new message or without.
 local function settle(at, ttl)
 	local now = durable_until > 0 and milliseconds() or 0
@@ -172,7 +197,7 @@ local function settle(at, ttl)
 	else
 		redis.call('HSET', at.meta, 'offset', digits(at.offset))
 	end
-	redis.call('PEXPIRE', at.meta, digits(ttl + DAY))
+	keep(at, ttl)
 end
 
 -- The same where nothing was published: what is durable is not made less so.
@@ -180,7 +205,7 @@ local function touch(at, ttl)
 	if at.changed and not (at.proven and not durable(at.info, milliseconds())) then
 		settle(at, ttl)
 	else
-		redis.call('PEXPIRE', at.meta, digits(ttl + DAY))
+		keep(at, ttl)
 	end
 end
 
@@ -324,14 +349,19 @@ end
 local function attach(_, args)
 	local _, info = server()
 	local now = milliseconds()
-	local good = args[1] == '1' and alone(info)
-	durable_until = args[1] == '1' and now + tonumber(args[2]) or 0
+	local second, lease = math.floor(now / 1000), key_of('!server', 'trust')
 	from_aof()
-	-- What is written from now on may be lost, and what was durable would seem to be the last.
-	if not good and trusted ~= good then
-		redis.call('SET', key_of('!server', 'doubt'), math.floor(now / 1000))
+	durable_until, trusted_since = 0, nil
+	if args[1] ~= '1' or not alone(info) then
+		-- What is written from now on may be lost.
+		redis.call('DEL', lease)
+		return 1
 	end
-	trusted = good
+	durable_until = now + tonumber(args[2])
+	-- No process but this has written after the second in which it began.
+	trusted_since = trust(second) or math.max(began(second), second - 1)
+	redis.call('HSET', lease, 'run', run_id, 'since', trusted_since, 'seen', second,
+	    'over', math.ceil(durable_until / 1000))
 	return 1
 end
 
@@ -508,7 +538,8 @@ local function version()
 	return VERSION
 end
 
--- What gives memory back, or needs next to none, is done even when Redis has none left.
+-- What gives memory back, or needs next to none, is done even when Redis has none left.  Nodes call
+-- by names with the version in them, so that they never use another node's rules unawares.
 local functions = {
 	{ 'version', version, 'no-writes' },
 	{ 'publish', publish },
@@ -529,6 +560,8 @@ for i = 1, #functions do
 	if not SCRIPT then
 		redis.register_function({ function_name = WORD .. '_' .. f[1], callback = f[2],
 			flags = { f[3] } })
+		redis.register_function({ function_name = WORD .. '_' .. VERSION .. '_' .. f[1],
+			callback = f[2], flags = { f[3] } })
 	elseif f[1] == ARGV[1] then
 		table.remove(ARGV, 1)
 		return f[2](KEYS, ARGV)

@@ -43,8 +43,8 @@ TAILQ_HEAD(channel_list, channel);
 
 struct channel {
 	TAILQ_ENTRY(channel) turn;  /* in `all`: the next to be swept first */
-	TAILQ_ENTRY(channel) order; /* in `bare` or `kept` */
-	bool bare;                  /* in which */
+	TAILQ_ENTRY(channel) order; /* in `in` */
+	struct channel_list *in;    /* `kept`, `keyed` or `bare` */
 	struct position top;
 	uint64_t expires;      /* when the messages do */
 	uint64_t ends;         /* when the state does */
@@ -60,10 +60,12 @@ struct channel {
 struct memory_history {
 	struct map channels;
 	struct channel_list all;
-	struct channel_list kept; /* with messages or keys, the least recently written first */
-	struct channel_list bare; /* with neither, the least recently used first */
+	struct channel_list kept;  /* with messages, the least recently written first */
+	struct channel_list keyed; /* with keys only */
+	struct channel_list bare;  /* with neither, the least recently used first */
 	size_t bytes, max;
 	size_t bare_bytes; /* of those, what `bare` takes */
+	size_t key_bytes;  /* what the keys take, and the channels that cannot go because of them */
 	uint64_t epochs;   /* given so far */
 	char random[EPOCH_RANDOM + 1];
 };
@@ -93,9 +95,9 @@ message_cost(size_t len)
 }
 
 static size_t
-key_cost(const struct key *k)
+key_cost(size_t len)
 {
-	return sizeof(*k) + k->len + MALLOC_COST + TABLE_COST;
+	return sizeof(struct key) + len + MALLOC_COST + TABLE_COST;
 }
 
 static size_t
@@ -106,10 +108,13 @@ channel_cost(const struct channel *c)
 
 /* --- one channel -------------------------------------------------------------------------------- */
 
-static bool
-is_bare(const struct channel *c)
+/* Where it belongs. */
+static struct channel_list *
+list_of(struct memory_history *h, const struct channel *c)
 {
-	return c->count == 0 && STAILQ_EMPTY(&c->seen);
+	if (c->count > 0)
+		return &h->kept;
+	return STAILQ_EMPTY(&c->seen) ? &h->bare : &h->keyed;
 }
 
 static uint64_t
@@ -152,33 +157,36 @@ drop_key(struct memory_history *h, struct channel *c)
 
 	STAILQ_REMOVE_HEAD(&c->seen, next);
 	(void)map_del(&c->keys, k->text, k->len);
-	h->bytes -= key_cost(k);
+	h->bytes -= key_cost(k->len);
+	h->key_bytes -= key_cost(k->len);
 	free(k);
-	if (STAILQ_EMPTY(&c->seen))
+	if (STAILQ_EMPTY(&c->seen)) {
 		map_fini(&c->keys);
+		h->key_bytes -= channel_cost(c);
+	}
 }
 
 static void
 take_out(struct memory_history *h, struct channel *c)
 {
-	TAILQ_REMOVE(c->bare ? &h->bare : &h->kept, c, order);
-	h->bare_bytes -= c->bare ? channel_cost(c) : 0;
+	TAILQ_REMOVE(c->in, c, order);
+	h->bare_bytes -= c->in == &h->bare ? channel_cost(c) : 0;
 }
 
 /* Puts it at the end of the list where it belongs. */
 static void
 put_in(struct memory_history *h, struct channel *c)
 {
-	c->bare = is_bare(c);
-	TAILQ_INSERT_TAIL(c->bare ? &h->bare : &h->kept, c, order);
-	h->bare_bytes += c->bare ? channel_cost(c) : 0;
+	c->in = list_of(h, c);
+	TAILQ_INSERT_TAIL(c->in, c, order);
+	h->bare_bytes += c->in == &h->bare ? channel_cost(c) : 0;
 }
 
 /* After things were dropped. */
 static void
 settle(struct memory_history *h, struct channel *c)
 {
-	if (c->bare == is_bare(c))
+	if (c->in == list_of(h, c))
 		return;
 	take_out(h, c);
 	put_in(h, c);
@@ -211,24 +219,8 @@ expire(struct memory_history *h, struct channel *c, uint64_t now)
 }
 
 /*
- * Drops the oldest of a channel.  A key goes before the messages that are younger: the keys of one busy
- * channel must not push out the messages of all.
- */
-static void
-drop_oldest(struct memory_history *h, struct channel *c)
-{
-	const struct key *k = STAILQ_FIRST(&c->seen);
-
-	if (c->count > 0 && (k == NULL || k->offset > first_offset(c)))
-		drop_message(h, c);
-	else
-		drop_key(h, c);
-	settle(h, c);
-}
-
-/*
  * Makes room, for the sake of c, which stays.  Names alone, which clients can make up, must not take
- * the room of the messages.
+ * the room of the messages.  A key stays for its ttl, because its publisher relies on it.
  */
 static void
 press(struct memory_history *h, const struct channel *c)
@@ -238,12 +230,14 @@ press(struct memory_history *h, const struct channel *c)
 
 		if (bare == c)
 			bare = TAILQ_NEXT(bare, order);
-		if (bare != NULL && (kept == NULL || h->bare_bytes > h->max / 4))
+		if (bare != NULL && (kept == NULL || h->bare_bytes > h->max / 4)) {
 			drop_channel(h, bare);
-		else if (kept != NULL)
-			drop_oldest(h, kept);
-		else
+		} else if (kept != NULL) {
+			drop_message(h, kept);
+			settle(h, kept);
+		} else {
 			return;
+		}
 	}
 }
 
@@ -301,7 +295,7 @@ use(struct memory_history *h, const char *name, size_t len, const struct conf_ru
 	expire(h, c, now);
 	if (c->ends < ends)
 		c->ends = ends;
-	if (c->bare) {
+	if (c->in == &h->bare) {
 		take_out(h, c);
 		put_in(h, c);
 	}
@@ -327,6 +321,7 @@ memory_history_new(struct memory_history **out, size_t max)
 	map_init(&h->channels, channel_key);
 	TAILQ_INIT(&h->all);
 	TAILQ_INIT(&h->kept);
+	TAILQ_INIT(&h->keyed);
 	TAILQ_INIT(&h->bare);
 	*out = h;
 	return 0;
@@ -356,7 +351,7 @@ memory_history_sweep(struct memory_history *h, uint64_t now)
 		struct channel *c = TAILQ_FIRST(&h->all);
 
 		expire(h, c, now);
-		if (now >= c->ends && c->bare) {
+		if (now >= c->ends && c->in == &h->bare) {
 			drop_channel(h, c);
 			continue;
 		}
@@ -401,6 +396,13 @@ reserve(struct memory_history *h, struct channel *c)
 	return 0;
 }
 
+/* What a key of this length adds to key_bytes. */
+static size_t
+key_share(const struct channel *c, size_t len)
+{
+	return key_cost(len) + (STAILQ_EMPTY(&c->seen) ? channel_cost(c) : 0);
+}
+
 /* Remembers the message's key, which was not seen, for the message that comes next. */
 static int
 remember(
@@ -418,8 +420,9 @@ remember(
 		free(k);
 		return FAN_ENOMEM;
 	}
+	h->key_bytes += key_share(c, k->len);
 	STAILQ_INSERT_TAIL(&c->seen, k, next);
-	h->bytes += key_cost(k);
+	h->bytes += key_cost(k->len);
 	return 0;
 }
 
@@ -461,6 +464,10 @@ memory_history_append(struct memory_history *h, const struct engine_message *m,
 	if (k != NULL) {
 		pos->offset = k->offset;
 		return 0;
+	}
+	if (m->key_len > 0 && h->key_bytes + key_share(c, m->key_len) > h->max / 4) {
+		press(h, c); /* it may be a new one */
+		return FAN_EFULL;
 	}
 	message = copy_message(m);
 	if (message == NULL)

@@ -10,6 +10,9 @@
  * the oldest of that channel which was written least recently goes.  Offset and epoch outlive them by a
  * day since they were last asked for, unless memory is short.
  *
+ * A key stays for the whole ttl, and its channel with it, so that no retry is published twice: keys are
+ * not dropped for want of memory, but new ones refused.
+ *
  * An epoch lasts as long as what is known here of a channel.  Its first part is random and drawn when
  * the engine starts, its second counts the epochs since.
  */
@@ -33,7 +36,8 @@ void memory_history_free(struct memory_history *h);
 
 /*
  * Keeps the message, at clock_ms() = now, as r says, which keeps history.  *pos is its position;
- * *again: it was published before with this key, and *pos is the one it got then.  FAN_ENOMEM.
+ * *again: it was published before with this key, and *pos is the one it got then.  FAN_EFULL: its key
+ * would bring the keys above a quarter of max; nothing is kept.  FAN_ENOMEM.
  */
 FAN_NODISCARD int memory_history_append(struct memory_history *h, const struct engine_message *m,
     const struct conf_rule *r, uint64_t now, struct position *pos, bool *again);

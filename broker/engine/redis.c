@@ -553,6 +553,10 @@ redis_history(struct engine *engine, const char *channel, size_t channel_len,
 
 	if (!engine->up)
 		return FAN_EDOWN;
+	if (rule_for(e, channel, channel_len)->history.size == 0) {
+		engine->handler->history(engine->arg, token, 0, &(struct engine_past){ 0 });
+		return 0;
+	}
 	return redis_history_read(&e->history, channel, channel_len, q, token);
 }
 

@@ -127,7 +127,7 @@ int
 redis_error_status(const struct redis_value *v)
 {
 	static const char *const later[] = { "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN",
-		"TRYAGAIN" };
+		"TRYAGAIN", "ERR Function not found", "NOSCRIPT" };
 	size_t i;
 
 	for (i = 0; i < sizeof(later) / sizeof(later[0]); i++) {

@@ -13,12 +13,14 @@
 #include "broker/engine/function_lua.h"
 #include "broker/engine/redis_glob.h"
 #include "broker/engine/redis_resp.h"
+#include "common/clock.h"
 #include "common/conf.h"
 #include "common/hash.h"
 #include "common/log.h"
 
 #define TEXT_MAX ((size_t)16 << 20)
 #define RETRY_MS 100
+#define REPLACE_MS 1000   /* between two loads, where another node's functions are in the way */
 #define CALL_OVERHEAD 128 /* of a command, beside its arguments */
 #define SHA_LEN 40
 
@@ -146,7 +148,7 @@ call_send(struct redis_function *f, struct redis_call *call)
 {
 	struct redis_arg args[REDIS_FUNCTION_ARGS + 4];
 	const uint8_t *p = call->data;
-	char word[REDIS_FUNCTION_WORD];
+	char word[REDIS_FUNCTION_WORD + sizeof(f->version)];
 	size_t n = 0, i;
 
 	if (f->script) {
@@ -154,9 +156,9 @@ call_send(struct redis_function *f, struct redis_call *call)
 		args[n++] = (struct redis_arg){ .data = f->sha, .len = SHA_LEN };
 	} else {
 		args[n++] = (struct redis_arg){ .data = "FCALL", .len = 5 };
-		args[n++] =
-		    (struct redis_arg){ word, (size_t)snprintf(word, sizeof(word), "%s_", f->word),
-			    call->name, strlen(call->name) };
+		args[n++] = (struct redis_arg){ word,
+			(size_t)snprintf(word, sizeof(word), "%s_%s_", f->word, f->version),
+			call->name, strlen(call->name) };
 	}
 	args[n++] = (struct redis_arg){ .data = "1", .len = 1 };
 	for (i = 0; i < call->n; i++) {
@@ -228,9 +230,9 @@ redis_function_call(struct redis_function *f, const struct redis_function_reques
 /* --- loading ---------------------------------------------------------------------------------- */
 
 static void
-retry_later(struct redis_function *f)
+retry_later(struct redis_function *f, uint64_t ms)
 {
-	const struct timeval tv = { 0, (suseconds_t)RETRY_MS * 1000 };
+	const struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
 
 	(void)event_add(&f->timer, &tv);
 }
@@ -262,7 +264,7 @@ static void
 give_up(struct redis_function *f, const struct redis_value *v)
 {
 	if (redis_error_status(v) == FAN_EDOWN) {
-		retry_later(f);
+		retry_later(f, RETRY_MS);
 		return;
 	}
 	if (f->needed)
@@ -315,7 +317,7 @@ load_script(struct redis_function *f)
 	char head[256];
 
 	if (send_text(f, args, 3, head, true, on_script_loaded) != 0)
-		retry_later(f);
+		retry_later(f, RETRY_MS);
 }
 
 /* Whether scripts may be had where functions cannot. */
@@ -337,6 +339,7 @@ on_loaded(void *arg, uint64_t token, const struct redis_reply *r)
 		return FAN_EPROTO;
 	if (r->v[0].type != REDIS_TYPE_ERROR) {
 		f->script = false;
+		f->loaded = clock_ms();
 		decide(f, FUNCTION_READY);
 	} else if (not_known(&r->v[0])) {
 		load_script(f);
@@ -356,7 +359,27 @@ load(struct redis_function *f)
 	if (f->state != FUNCTION_NONE)
 		f->state = FUNCTION_LOADING;
 	if (send_text(f, args, 4, head, false, on_loaded) != 0)
-		retry_later(f);
+		retry_later(f, RETRY_MS);
+}
+
+/*
+ * Another node's functions are there.  Each puts its own in their place, but not all the time: what is
+ * called waits until then.
+ */
+static void
+replace(struct redis_function *f)
+{
+	uint64_t next = f->loaded + REPLACE_MS, now = clock_ms();
+
+	if (f->loaded != 0 && log_gate_open(&f->gate, 1))
+		log_warnx(
+		    "redis: another node has loaded functions with other channel rules, or of "
+		    "another version; loading those of this node again (all nodes with this "
+		    "redis.prefix need the same `channels`)");
+	if (f->loaded != 0 && next > now)
+		retry_later(f, next - now);
+	else
+		load(f);
 }
 
 static int
@@ -374,7 +397,9 @@ on_version(void *arg, uint64_t token, const struct redis_reply *r)
 	    memcmp(v->data, f->version, v->len) == 0) {
 		f->script = false;
 		decide(f, FUNCTION_READY);
-	} else if (v->type != REDIS_TYPE_ERROR || redis_error_is(v, "ERR Function not found")) {
+	} else if (v->type != REDIS_TYPE_ERROR) {
+		replace(f);
+	} else if (redis_error_is(v, "ERR Function not found")) {
 		load(f);
 	} else if (not_known(v)) {
 		load_script(f);
@@ -393,7 +418,7 @@ ask(struct redis_function *f)
 		{ .data = "0", .len = 1 } };
 
 	if (redis_commands_send(f->commands, args, 3, on_version, f, 0, 0) != 0)
-		retry_later(f);
+		retry_later(f, RETRY_MS);
 }
 
 static int

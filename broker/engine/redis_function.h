@@ -15,6 +15,10 @@
  * cannot find (the functions were flushed) has the text loaded again and is repeated once.  Order is
  * kept.
  *
+ * A node calls the functions by names that hold the text's version.  So where a node with other channel
+ * rules has loaded its own, this one's are not found and nothing is done by the other's rules; they
+ * are loaded again like those that were flushed, but once a second at most.
+ *
  * The library and its functions are named after redis.prefix, since two nodes with different ones may
  * share a Redis: `fanfare:` makes fanfare_publish.
  */
@@ -30,6 +34,7 @@
 #include "broker/engine/redis_commands.h"
 #include "common/buf.h"
 #include "common/err.h"
+#include "common/log.h"
 
 struct conf;
 struct event_base;
@@ -57,6 +62,8 @@ struct redis_function {
 	struct buf text; /* but for the first lines, which say what it is loaded as */
 	bool needed;     /* the configuration has channels with history or presence */
 	bool script;
+	uint64_t loaded; /* by this node, the last time; clock_ms, or 0 */
+	struct log_gate gate;
 	char sha[41];                  /* of the script */
 	LIST_HEAD(, redis_call) calls; /* all of them */
 	struct redis_calls again;      /* that Redis could not find */

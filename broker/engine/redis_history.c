@@ -42,13 +42,16 @@ reply_status(struct redis_history *h, const struct redis_reply *r, size_t n, con
 	return 0;
 }
 
+/* needed: a message without a position was not kept. */
 static int
-answer_position(
-    struct redis_history *h, uint64_t token, const struct redis_reply *r, const char *what)
+answer_position(struct redis_history *h, uint64_t token, const struct redis_reply *r,
+    const char *what, bool needed)
 {
 	struct position pos = { 0 };
 	int status = reply_status(h, r, 2, what, &pos);
 
+	if (status == 0 && needed && pos.epoch[0] == '\0')
+		status = FAN_EDOWN;
 	h->engine->handler->published(h->engine->arg, token,
 	    status == FAN_EPROTO ? FAN_EDOWN : status,
 	    status == 0 && pos.epoch[0] != '\0' ? &pos : NULL);
@@ -58,13 +61,13 @@ answer_position(
 static int
 on_published(void *arg, uint64_t token, const struct redis_reply *r)
 {
-	return answer_position(arg, token, r, "publish");
+	return answer_position(arg, token, r, "publish", true);
 }
 
 static int
 on_forgotten(void *arg, uint64_t token, const struct redis_reply *r)
 {
-	return answer_position(arg, token, r, "forget history");
+	return answer_position(arg, token, r, "forget history", false);
 }
 
 /*
@@ -103,6 +106,8 @@ on_history(void *arg, uint64_t token, const struct redis_reply *r)
 	if (status == 0)
 		status = copy_records(
 		    &b, (struct records){ (const uint8_t *)r->v[2].data, r->v[2].len });
+	if (status == 0 && past.top.epoch[0] == '\0')
+		status = FAN_EDOWN; /* what answers has no history where this node's rule has one */
 	past.records = (struct records){ buf_data(&b), buf_len(&b) };
 	h->engine->handler->history(h->engine->arg, token,
 	    status == FAN_EPROTO ? FAN_EDOWN : status, status == 0 ? &past : NULL);

@@ -5,7 +5,8 @@
  * Layer:   broker/engine.  Uses engine_impl, redis_function, redis_resp; common.
  *
  * Results and answers are those of the namesakes in engine.h, through the engine's handler.  Where
- * there are no functions the answer is FAN_EDENIED.
+ * there are no functions the answer is FAN_EDENIED.  Publishing and reading are for channels whose rule
+ * keeps history: an answer without a position counts as none.
  */
 #ifndef BROKER_ENGINE_REDIS_HISTORY_H
 #define BROKER_ENGINE_REDIS_HISTORY_H

@@ -145,6 +145,19 @@ answer(void *arg, const struct stream *s, unsigned slot, uint32_t id, bool recov
 	peer_send(p, &m);
 }
 
+static void
+refuse(void *arg, const struct stream *s, unsigned slot, uint32_t id, int status)
+{
+	const struct node *n = arg;
+	struct ipc_msg m = { .type = IPC_SUBSCRIBED, .id = id };
+
+	/* It is the engine that refuses, and not the client who may not. */
+	m.status = status == FAN_EDENIED ? FAN_EDOWN : status;
+	m.channel = stream_channel(s, &m.channel_len);
+	if (n->by_slot[slot] != NULL)
+		peer_send(n->by_slot[slot], &m);
+}
+
 static int
 begin_read(void *arg, const char *channel, size_t len, const struct stream_read *r, uint32_t token)
 {
@@ -154,7 +167,7 @@ begin_read(void *arg, const char *channel, size_t len, const struct stream_read 
 	return engine_history(n->engine, channel, len, &q, TOKEN_STREAM | token);
 }
 
-const struct streams_handler feed_streams = { deliver, answer, gap, begin_read };
+const struct streams_handler feed_streams = { deliver, answer, refuse, gap, begin_read };
 
 /* A plain channel that has become live. */
 struct live_channel {

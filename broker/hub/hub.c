@@ -25,6 +25,7 @@
 #include "broker/hub/node.h"
 #include "broker/hub/peer.h"
 #include "broker/hub/requests.h"
+#include "broker/hub/rollcall.h"
 #include "broker/hub/streams.h"
 #include "common/boot.h"
 #include "common/clock.h"
@@ -48,7 +49,7 @@ struct hub {
 	unsigned strangers;
 	uint32_t serial;
 	bool told_up; /* what the workers know of the engine */
-	struct event *ev_accept, *ev_accept_again, *ev_tick, *ev_term;
+	struct event *ev_accept, *ev_accept_again, *ev_tick, *ev_rollcall, *ev_term;
 };
 
 static void
@@ -57,6 +58,17 @@ arm_tick(struct hub *h)
 	struct timeval tv = { 0, (suseconds_t)TICK_MS * 1000 };
 
 	if (!event_pending(h->ev_tick, EV_TIMEOUT, NULL) && event_add(h->ev_tick, &tv) != 0)
+		log_warnx("no timer");
+}
+
+/* So that a pass ends when it may ask again. */
+static void
+arm_rollcall(struct hub *h)
+{
+	int64_t ms = rollcalls_wait(h->node.rollcalls, clock_ms());
+	struct timeval tv = { ms / 1000, (suseconds_t)(ms % 1000 * 1000) };
+
+	if (ms >= 0 && event_add(h->ev_rollcall, &tv) != 0)
 		log_warnx("no timer");
 }
 
@@ -214,6 +226,15 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+on_rollcall(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	/* The end of the pass does it. */
+}
+
+static void
 on_term(evutil_socket_t sig, short what, void *arg)
 {
 	struct hub *h = arg;
@@ -250,6 +271,8 @@ serve_engine(struct node *n)
 	n->rejoin = false;
 	if (engine_up(n->engine))
 		streams_begin(n->streams);
+	/* Behind the joins of this pass, which whoever asks after them is to see. */
+	rollcalls_begin(n->rollcalls, clock_ms());
 	engine_flush(n->engine);
 }
 
@@ -276,6 +299,7 @@ on_pass_end(void *arg)
 	}
 	if (h->strangers > 0 || counts_pending(h->node.counts) || streams_ticking(h->node.streams))
 		arm_tick(h);
+	arm_rollcall(h);
 }
 
 /* --- start and end ---------------------------------------------------------------------------- */
@@ -298,9 +322,10 @@ add_events(struct hub *h)
 	h->ev_accept = event_new(base, h->boot->hub_fd, EV_READ | EV_PERSIST, on_accept, h);
 	h->ev_accept_again = event_new(base, -1, 0, on_accept_again, h);
 	h->ev_tick = event_new(base, -1, 0, on_tick, h);
+	h->ev_rollcall = event_new(base, -1, 0, on_rollcall, h);
 	h->ev_term = event_new(base, SIGTERM, EV_SIGNAL | EV_PERSIST, on_term, h);
 	if (h->ev_accept == NULL || h->ev_accept_again == NULL || h->ev_tick == NULL ||
-	    h->ev_term == NULL)
+	    h->ev_rollcall == NULL || h->ev_term == NULL)
 		return FAN_ENOMEM;
 	if (event_add(h->ev_accept, NULL) != 0 || event_add(h->ev_term, NULL) != 0)
 		return FAN_ESYS;
@@ -324,8 +349,9 @@ hub_init(struct hub *h)
 	    (uint64_t)n->conf->limits.position_check, &feed_streams, n);
 	n->members = members_new(n->slots);
 	n->counts = counts_new(n->slots, requests_counted, n);
+	n->rollcalls = rollcalls_new(&requests_rollcall, n);
 	if (h->loop == NULL || n->by_slot == NULL || n->interest == NULL || n->streams == NULL ||
-	    n->members == NULL || n->counts == NULL)
+	    n->members == NULL || n->counts == NULL || n->rollcalls == NULL)
 		return FAN_ENOMEM;
 	err = loop_add_hook(h->loop, on_pass_end, h);
 	if (err == 0)
@@ -353,8 +379,10 @@ hub_fini(struct hub *h)
 	free_event(h->ev_accept);
 	free_event(h->ev_accept_again);
 	free_event(h->ev_tick);
+	free_event(h->ev_rollcall);
 	free_event(h->ev_term);
 	free(h->node.by_slot);
+	rollcalls_free(h->node.rollcalls);
 	counts_free(h->node.counts);
 	members_free(h->node.members);
 	streams_free(h->node.streams);

@@ -19,6 +19,7 @@ struct interest;
 struct ipc_msg;
 struct members;
 struct peer;
+struct rollcalls;
 struct streams;
 
 struct node {
@@ -28,6 +29,7 @@ struct node {
 	struct streams *streams;
 	struct members *members;
 	struct counts *counts;
+	struct rollcalls *rollcalls;
 	struct peer **by_slot; /* the workers' */
 	unsigned slots;
 	bool served, interrupted; /* the engine: ever, and since it last did */
@@ -36,8 +38,8 @@ struct node {
 };
 
 /*
- * The token of a call of the engine: the serial of the worker that asked (30 bits), two flags, and the id
- * that the worker gave (32 bits).
+ * The token of a call of the engine, but for rollcall.c's own: the serial of the worker that asked (30
+ * bits), two flags, and the id that the worker gave (32 bits).
  */
 #define TOKEN_SERIAL_SHIFT 34
 #define TOKEN_SERIAL_MASK 0x3fffffffU

@@ -12,6 +12,7 @@
 #include "broker/hub/members.h"
 #include "broker/hub/node.h"
 #include "broker/hub/peer.h"
+#include "broker/hub/rollcall.h"
 #include "broker/hub/streams.h"
 #include "common/clock.h"
 #include "common/conf.h"
@@ -272,11 +273,20 @@ on_left(void *arg, const char *channel, size_t channel_len, const struct member 
 	engine_leave(n->engine, channel, channel_len, m->client, m->client_len);
 }
 
-void
-requests_presence(void *arg, uint64_t token, int status, const uint8_t *members, size_t len)
+static int
+ask_presence(void *arg, const char *channel, size_t channel_len, uint64_t number)
 {
-	struct peer *p = asker(arg, token);
-	struct ipc_msg m = { .type = IPC_PRESENT, .id = (uint32_t)token, .status = status };
+	const struct node *n = arg;
+
+	return engine_presence(n->engine, channel, channel_len, number);
+}
+
+static void
+answer_presence(
+    void *arg, const struct rollcall_asker *asker, int status, const uint8_t *members, size_t len)
+{
+	struct peer *p = node_peer(arg, asker->serial);
+	struct ipc_msg m = { .type = IPC_PRESENT, .id = asker->id, .status = status };
 
 	if (p == NULL)
 		return;
@@ -291,14 +301,24 @@ requests_presence(void *arg, uint64_t token, int status, const uint8_t *members,
 	peer_send(p, &m);
 }
 
+const struct rollcall_handler requests_rollcall = { ask_presence, answer_presence };
+
+void
+requests_presence(void *arg, uint64_t token, int status, const uint8_t *members, size_t len)
+{
+	const struct node *n = arg;
+
+	rollcalls_answer(n->rollcalls, token, status, members, len, clock_ms());
+}
+
 static void
 handle_presence(struct node *n, const struct peer *p, const struct ipc_msg *m)
 {
-	uint64_t token = token_of(p, m);
-	int err = engine_presence(n->engine, m->channel, m->channel_len, token);
+	const struct rollcall_asker asker = { .serial = p->serial, .id = m->id };
+	int err = rollcalls_add(n->rollcalls, m->channel, m->channel_len, &asker);
 
 	if (err != 0)
-		requests_presence(n, token, err, NULL, 0);
+		answer_presence(n, &asker, err, NULL, 0);
 }
 
 /* --- counts --------------------------------------------------------------------------------- */

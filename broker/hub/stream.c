@@ -607,3 +607,17 @@ stream_read_failed(struct stream *s)
 		w->asked = false;
 	}
 }
+
+void
+stream_refuse(struct stream *s, int status)
+{
+	struct waiter *w;
+
+	s->reading = false;
+	end_round(s);
+	drop_held(s);
+	while ((w = TAILQ_FIRST(&s->waiters)) != NULL) {
+		s->ops->refuse(s->arg, s, w->slot, w->id, status);
+		drop_waiter(s, w);
+	}
+}

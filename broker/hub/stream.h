@@ -23,7 +23,8 @@
  *
  * Who is refused: who is more than `recovery` messages behind, whose messages were trimmed or are more
  * bytes than are gathered (16 MiB, the newest), and, after a read that began when he had come, whose epoch
- * is another or whose position is beyond the top.
+ * is another or whose position is beyond the top.  While COLD, everybody whom the engine refuses to read
+ * for.
  */
 #ifndef BROKER_HUB_STREAM_H
 #define BROKER_HUB_STREAM_H
@@ -48,6 +49,8 @@ struct stream_ops {
 	 */
 	void (*answer)(void *arg, const struct stream *s, unsigned slot, uint32_t id,
 	    bool recovered, struct records rs);
+	/* The same where the engine refuses: the channel cannot be had. */
+	void (*refuse)(void *arg, const struct stream *s, unsigned slot, uint32_t id, int status);
 	/* Messages are missing that cannot be had, or the epoch is another: the workers must ask. */
 	void (*gap)(void *arg, const struct stream *s);
 	/*
@@ -96,5 +99,10 @@ bool stream_midway(const struct stream *s);
 void stream_read_done(struct stream *s, const struct position *top, struct records rs);
 /* It has failed: none is due until stream_stale. */
 void stream_read_failed(struct stream *s);
+/*
+ * The engine refuses it, while COLD: whoever waits is told so and waits no longer.  The next one who
+ * comes makes another read due.
+ */
+void stream_refuse(struct stream *s, int status);
 
 #endif

@@ -95,6 +95,14 @@ on_answer(void *arg, const struct stream *s, unsigned slot, uint32_t id, bool re
 }
 
 static void
+on_refuse(void *arg, const struct stream *s, unsigned slot, uint32_t id, int status)
+{
+	const struct entry *e = arg;
+
+	e->streams->h->refuse(e->streams->arg, s, slot, id, status);
+}
+
+static void
 on_gap(void *arg, const struct stream *s)
 {
 	const struct entry *e = arg;
@@ -120,7 +128,7 @@ on_due(void *arg, struct stream *s)
 	e->queued = QUEUED_DUE;
 }
 
-static const struct stream_ops stream_ops = { on_deliver, on_answer, on_gap, on_due };
+static const struct stream_ops stream_ops = { on_deliver, on_answer, on_refuse, on_gap, on_due };
 
 /* --- the table ------------------------------------------------------------------------------ */
 
@@ -333,6 +341,10 @@ streams_read_done(
 	e->read = NULL;
 	if (status == 0) {
 		stream_read_done(e->stream, top, rs);
+		return;
+	}
+	if (status == FAN_EDENIED && stream_position(e->stream)->epoch[0] == '\0') {
+		stream_refuse(e->stream, status);
 		return;
 	}
 	stream_read_failed(e->stream);

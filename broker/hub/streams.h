@@ -30,6 +30,7 @@ struct streams_handler {
 	void (*deliver)(void *arg, const char *channel, size_t len, const struct record *r);
 	void (*answer)(void *arg, const struct stream *s, unsigned slot, uint32_t id,
 	    bool recovered, struct records rs);
+	void (*refuse)(void *arg, const struct stream *s, unsigned slot, uint32_t id, int status);
 	void (*gap)(void *arg, const char *channel, size_t len);
 	/*
 	 * Begins a read; streams_read_done is called with the token, unless this fails.  It may be
@@ -73,7 +74,10 @@ void streams_stale(struct streams *t);
 
 /* Begins the reads that are due. */
 void streams_begin(struct streams *t);
-/* The answer to a read; without status 0 it is read again after the next tick. */
+/*
+ * The answer to a read; without status 0 it is read again after the next tick.  With FAN_EDENIED there is
+ * no end to that in sight: of a stream that has never been read, those who wait are refused instead.
+ */
 void streams_read_done(
     struct streams *t, uint32_t token, int status, const struct position *top, struct records rs);
 

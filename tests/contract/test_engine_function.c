@@ -155,7 +155,81 @@ Test(function, cannot_be_kept)
 	cr_assert_eq(node->answers[1], 0);
 	proxy_inject(&proxy, PROXY_COMMANDS, "-ERR Function not found\r\n", 25);
 	UNTIL(world, node->answers[1] == 1);
-	cr_assert_eq(node->status[1], FAN_EDENIED);
+	cr_assert_eq(node->status[1], FAN_EDOWN);
+}
+
+/* Publishes to h:a from a node until Redis has answered. */
+static void
+publish_and_wait(size_t i, uint64_t token)
+{
+	struct node *n = &world->node[i];
+
+	n->answers[token] = 0;
+	node_publish(world, i, "h:a", MSG_TEXT, "x", 1, token);
+	UNTIL(world, n->answers[token] == 1);
+}
+
+/* As in a deployment that goes from node to node: a message is kept where its publisher's rule says so. */
+Test(function, nodes_with_other_rules)
+{
+	static char q[] = "q:*", h[] = "h:*";
+	static struct conf_rule rules[] = { { .match = q, .history = { 9, 60000 } },
+		{ .match = h, .history = { 5, 60000 } } };
+	const char *loads;
+	uint64_t i, end;
+
+	world_open(world, 0, url);
+	(void)node_put(world, 0, "h:a", "1", "");
+	world->node[1].conf.channels.item = rules;
+	world->node[1].conf.channels.n = 1;
+	world_open(world, 1, url);
+	cr_assert_eq(node_put(world, 0, "h:a", "2", "").offset, 2);
+	cr_assert_eq(node_history(world, 0, "h:a", (struct engine_query){ 0 }).offset, 2);
+	world_close(world, 1);
+	/* Both want theirs all the time. */
+	world->node[1].conf.channels.n = 2;
+	call("CONFIG RESETSTAT", "+OK");
+	world_open(world, 1, url);
+	end = clock_ms() + 2500;
+	for (i = 0; clock_ms() < end; i++) {
+		publish_and_wait(0, i % 100);
+		publish_and_wait(1, i % 100);
+		cr_assert(node->status[i % 100] == 0 || node->status[i % 100] == FAN_EDOWN);
+		cr_assert(node->status[i % 100] != 0 || node->pos[i % 100].offset > 2);
+	}
+	loads = strstr(ask("INFO commandstats"), "cmdstat_function|load:calls=");
+	cr_assert_not_null(loads);
+	cr_assert_leq(strtoul(loads + 28, NULL, 10), 12);
+	cr_assert(node->interrupted == 0 && world->node[1].interrupted == 0);
+}
+
+/* Whoever answers so: what has no position was not kept, and is not history. */
+Test(function, answers_without_a_position_are_no_success)
+{
+	static const char other[] =
+	    "#!lua name=fanfare\n"
+	    "local function add(name, f) redis.register_function('fanfare_' .. name, f) "
+	    "redis.register_function(";
+	static const char rest[] =
+	    "' .. name, f) end\n"
+	    "add('publish', function() return { 0, '' } end) "
+	    "add('history', function() return { 0, '', '' } end) "
+	    "add('attach', function() return 1 end) add('renew', function() return { 1, '' } end)";
+	char version[20], text[1024], out[64];
+	int n;
+
+	world_open(world, 0, url);
+	cr_assert_eq(sscanf(ask("FCALL fanfare_version 0"), "$16 %16s", version), 1);
+	n = snprintf(text, sizeof(text), "%s'fanfare_%s_%s", other, version, rest);
+	redis_server_call(&server, "FUNCTION LOAD REPLACE", text, (size_t)n, out, sizeof(out));
+	cr_assert_str_eq(out, "$7\r\nfanfare\r\n");
+	publish_and_wait(0, 1);
+	cr_assert_eq(node->status[1], FAN_EDOWN);
+	cr_assert_eq(
+	    engine_history(node->engine, "h:a", 3, &(struct engine_query){ .limit = 1 }, 3), 0);
+	UNTIL(world, node->past.answers == 1);
+	cr_assert_eq(node->past.status, FAN_EDOWN);
+	cr_assert(engine_up(node->engine));
 }
 
 static void
@@ -466,6 +540,25 @@ Test(function, keys_do_not_stay_for_ever)
 	node_presence(world, 0, "p:a");
 	UNTIL(world, !has("KEYS fanfare:{!nodes}:of:*", "fanfare"));
 	call("KEYS fanfare:{p:a}:*", "*0");
+}
+
+/* Anybody may ask for channels that nobody uses. */
+Test(function, a_channel_without_messages_is_soon_forgotten)
+{
+	static const char words[] = "PTTL fanfare:{h:a}:meta";
+	long left;
+
+	world_open(world, 0, url);
+	(void)node_history(world, 0, "h:a", (struct engine_query){ 0 });
+	left = strtol(ask(words) + 1, NULL, 10);
+	cr_assert(left > 100000 && left <= 180000, "%ld", left);
+	(void)node_history(world, 0, "h:a", (struct engine_query){ 0 });
+	(void)node_forget(world, 0, "h:a");
+	cr_assert_leq(strtol(ask(words) + 1, NULL, 10), 180000);
+	(void)node_put(world, 0, "h:a", "1", "");
+	(void)node_forget(world, 0, "h:a");
+	(void)node_history(world, 0, "h:a", (struct engine_query){ 0 });
+	cr_assert_gt(strtol(ask(words) + 1, NULL, 10), 86400000);
 }
 
 /* --- globs ------------------------------------------------------------------------------------ */

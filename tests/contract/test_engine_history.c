@@ -715,21 +715,6 @@ Test(history_memory, names_are_bounded)
 	cr_assert(holds(&w->node[0], 1, 1));
 }
 
-Test(history_memory, keys_are_bounded)
-{
-	struct world *w = bounded(64 << 10);
-	char name[64];
-	unsigned k;
-
-	for (k = 0; k < 5000; k++) {
-		(void)snprintf(name, sizeof(name), "a key that is rather long %u", k);
-		cr_assert_eq(node_put(w, 0, "tiny:a", "m", name).offset, k + 1);
-	}
-	cr_assert_eq(node_put(w, 0, "tiny:a", "m", name).offset, k, "the last is remembered");
-	(void)node_history(w, 0, "tiny:a", since(0, 10));
-	cr_assert_eq(records_of(&w->node[0]), 5);
-}
-
 #define DAY ((uint64_t)24 * 3600 * 1000)
 
 /* What has expired goes without being asked for; a state goes a day later, whole. */

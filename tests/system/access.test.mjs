@@ -257,8 +257,8 @@ describe('access: the end of a token', () => {
 	});
 
 	test('is told on fanfare.json, and a newer token keeps the connection', async () => {
-		const client = await json(node, `/ws?token=${short()}`);
-		const warning = await client.nextJson();
+		const client = await json(node, `/ws?token=${short({}, 6)}`);
+		const warning = await client.nextJson(10_000);
 		assert.ok('expiring' in warning && warning.expiring <= 3, JSON.stringify(warning));
 		const answer = await client.ask({ token: short({}, 60) });
 		assert.equal(answer.token.user, 'alice');

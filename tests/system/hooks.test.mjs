@@ -145,6 +145,40 @@ describe('hooks', () => {
 		assert.equal(await node.subscribers('app1'), 0);
 	});
 
+	test('a user that is disconnected while the application is asked', async () => {
+		app.answers = { connect: () => ({ user: 'zed' }), subscribe: () => sleep(1_500) };
+		const opening = refused(Client.open(node.url('/ws?channel=app1')));
+		const stream = refused(EventStream.open(node, '/sse?channel=app2'));
+		await app.heard('subscribe', 2);
+		await sleep(200);
+		assert.equal((await node.request('DELETE', '/user/zed')).status, 200);
+		for (const answer of [await opening, await stream])
+			assert.equal(answer.status, 403);
+		assert.deepEqual(app.of('disconnect'), [], 'who never came does not go');
+	});
+
+	test('the channels of one client are asked about one after the other', async () => {
+		let asked = 0;
+		let most = 0;
+		app.answers = { subscribe: async () => {
+			most = Math.max(most, ++asked);
+			await sleep(20);
+			asked--;
+		} };
+		const names = Array.from({ length: 20 }, (_, i) => `app${i}`);
+		const client = await json(node, `/ws?${names.map((n) => `channel=${n}`).join('&')}`);
+		assert.deepEqual(app.of('subscribe').map((e) => e.channel), names);
+		assert.equal(most, 1);
+		await client.close();
+	});
+
+	test('an answer whose members are written with escapes publishes nothing', async () => {
+		app.answers = { publish: () => ({ status: 200, text: '{"d\\u0061ta":"censored"}' }) };
+		const client = await json(node, '/ws?channel=app1');
+		assert.equal((await client.ask({ publish: 'app1', data: 'secret' })).error.code, 503);
+		await client.close();
+	});
+
 	test('a worker that stops tells of its clients', async () => {
 		const other = await Node.start({ hooks: app.hooks('disconnect') });
 		const clients = await openMany(20, () => Client.open(other.url('/ws/news')));

@@ -237,6 +237,31 @@ describe('redis: ways to reach it', () => {
 		await redis.stop();
 	});
 
+	test('a user without functions: channels with history are refused at once', async () => {
+		const redis = await Redis.start({ args: ['--user', 'ann', 'on', '>secret', '~*', '&*',
+			'-@all', '+subscribe', '+unsubscribe', '+publish'] });
+		const node = await Node.start({
+			redis: { url: `redis://ann:secret@127.0.0.1:${redis.port}` },
+			channels: [{ match: 'h:*', publish: 'anyone', history: { size: 10 } }],
+		});
+		const client = await json(node);
+		assert.deepEqual(await client.ask({ subscribe: 'plain' }), { subscribed: 'plain' });
+		for (let i = 0; i < 2; i++) {
+			const answer = await client.ask({ subscribe: 'h:a' });
+			assert.equal(answer.error?.code, 503, JSON.stringify(answer));
+		}
+		assert.equal((await client.ask({ publish: 'h:a', data: 1 })).error.code, 503);
+		const refused = await Client.open(node.url('/ws/h:a')).catch((e) => e);
+		assert.equal(refused.status, 503);
+		await redis.cli('ACL', 'SETUSER', 'ann', '+@all');
+		await redis.cli('CLIENT', 'KILL', 'USER', 'ann');
+		await eventually(5_000, 'the channel', async () =>
+			(await client.ask({ subscribe: 'h:a' })).subscribed === 'h:a');
+		client.terminate();
+		await node.stop();
+		await redis.stop();
+	});
+
 	test('a node that starts before Redis waits for it', async () => {
 		const redis = await Redis.start();
 		await redis.crash();

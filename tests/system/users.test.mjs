@@ -107,7 +107,8 @@ function suite(name, count) {
 				['PUT', '/user/alice', 405], ['DELETE', '/user/a?code=1006', 400],
 				['DELETE', '/user/a?code=99999', 400], ['DELETE', '/user/a?code=', 400],
 				['DELETE', `/user/a?reason=${'r'.repeat(124)}`, 400],
-				['DELETE', '/user/a?reason=%ff', 400]]) {
+				['DELETE', '/user/a?reason=%ff', 400], ['DELETE', '/user/a?reason=a%0A%0Adata:b', 400],
+				['DELETE', '/user/a?reason=%00', 400], ['DELETE', '/user/a?reason=%7f', 400]]) {
 				const body = method === 'POST' ? 'x' : undefined;
 				const answer = await node.request(method, target, { body });
 				assert.equal(answer.status, status, `${method} ${target}`);

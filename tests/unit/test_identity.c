@@ -126,6 +126,53 @@ Test(identity, the_application_replaces_what_it_names)
 	cr_assert_str_eq(i->user, "bob");
 }
 
+Test(identity, what_the_application_named_holds_against_a_later_token)
+{
+	struct claims said = { .user = text("alice"),
+		.info = text("[2]"),
+		.channels = LIST(NULL),
+		.publish = LIST(text("p")),
+		.expires = 50 };
+	struct claims token = { .user = text("alice"),
+		.info = text("[1]"),
+		.channels = LIST(text("a")),
+		.publish = LIST(text("q")),
+		.expires = 100 };
+
+	cr_assert_eq(identity_claim(i, &token), 0);
+	cr_assert_eq(identity_name(i, &said), 0);
+	cr_assert_eq(identity_claim(i, &token), 0);
+	cr_assert_str_eq(i->info, "[2]");
+	cr_assert_not(globs_match(&i->subscribe, "a"), "an empty list is named too");
+	cr_assert(globs_match(&i->publish, "p") && !globs_match(&i->publish, "q"));
+	cr_assert_eq(i->expires, 50);
+	/* A token may end earlier, which does not take the application's end away. */
+	token.expires = 40;
+	cr_assert_eq(identity_claim(i, &token), 0);
+	cr_assert_eq(i->expires, 40);
+	token.expires = 100;
+	cr_assert_eq(identity_claim(i, &token), 0);
+	cr_assert_eq(i->expires, 50);
+}
+
+Test(identity, what_the_application_did_not_name_is_a_later_tokens)
+{
+	struct claims said = { .user = text(""), .channels = LIST(text("a")) };
+	struct claims token = { .user = text("alice"),
+		.info = text("[1]"),
+		.channels = LIST(text("b")),
+		.publish = LIST(text("q")),
+		.expires = 100 };
+
+	cr_assert_eq(identity_name(i, &said), 0);
+	cr_assert_eq(identity_claim(i, &token), 0);
+	cr_assert_str_eq(i->user, "alice");
+	cr_assert_str_eq(i->info, "[1]");
+	cr_assert(globs_match(&i->subscribe, "a") && !globs_match(&i->subscribe, "b"));
+	cr_assert(globs_match(&i->publish, "q"));
+	cr_assert_eq(i->expires, 100);
+}
+
 Test(identity, a_grant_is_of_its_channel_until_its_end)
 {
 	cr_assert_eq(grant("", "a", 50), 0);
@@ -147,6 +194,26 @@ Test(identity, a_grant_is_of_the_same_user)
 	cr_assert_eq(grant("bob", "b", 50), FAN_EDENIED);
 	cr_assert_eq(grant("alice", "b", 50), 0);
 	cr_assert_eq(grant("", "c", 50), 0);
+}
+
+Test(identity, a_user_who_becomes_known_has_no_grants_of_others)
+{
+	struct claims named = { .user = text("carol") };
+
+	cr_assert_eq(grant("bob", "a", 50), 0);
+	cr_assert_eq(grant("", "b", 50), 0);
+	cr_assert_eq(grant("alice", "c", 50), 0);
+	cr_assert_eq(claim("", NULL), 0);
+	cr_assert_eq(i->ngrants, 3, "nobody is known yet");
+	cr_assert_eq(claim("alice", NULL), 0);
+	cr_assert_null(identity_granted(i, "a", 0));
+	cr_assert_not_null(identity_granted(i, "b", 0));
+	cr_assert_not_null(identity_granted(i, "c", 0));
+	cr_assert_eq(i->ngrants, 2);
+	cr_assert_eq(identity_name(i, &named), 0);
+	cr_assert_null(identity_granted(i, "c", 0));
+	cr_assert_not_null(identity_granted(i, "b", 0));
+	cr_assert_eq(i->ngrants, 1);
 }
 
 Test(identity, drops_the_grants_that_have_ended)

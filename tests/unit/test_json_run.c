@@ -264,6 +264,36 @@ Test(json_run, tells_presence)
 	    "{\"client\":\"c2\"}],\"id\":\"p\"}");
 }
 
+/* They cost the engine much: of a kind one at a time for a channel. */
+Test(json_run, one_question_of_a_kind_at_a_time)
+{
+	struct ipc_msg historied = { .type = IPC_HISTORIED }, present = { .type = IPC_PRESENT };
+
+	hub_welcome(&w, true);
+	open_ws("/ws", "fanfare.json");
+	say("{\"history\":\"h\",\"id\":1}");
+	historied.id = hub_expect_on(&w, IPC_HISTORY, "h").id;
+	say("{\"presence\":\"h\",\"id\":2}");
+	present.id = hub_expect_on(&w, IPC_PRESENCE, "h").id;
+	ask("{\"history\":\"h\",\"limit\":1,\"id\":3}", ERROR(429, "too many", ",\"id\":3"));
+	ask("{\"presence\":\"h\",\"id\":4}", ERROR(429, "too many", ",\"id\":4"));
+	hub_quiet(&w);
+	say("{\"history\":\"h1\"}");
+	hub_expect_on(&w, IPC_HISTORY, "h1");
+	say("{\"presence\":\"h1\"}");
+	hub_expect_on(&w, IPC_PRESENCE, "h1");
+	hub_send(&w, &present);
+	client_expect_text(&c, "{\"presence\":\"h\",\"members\":[],\"id\":2}");
+	ask("{\"history\":\"h\",\"id\":5}", ERROR(429, "too many", ",\"id\":5"));
+	hub_past(&w, &historied, "E:0", 0, "");
+	client_expect_text(
+	    &c, "{\"history\":\"h\",\"messages\":[],\"offset\":0,\"epoch\":\"E\",\"id\":1}");
+	say("{\"history\":\"h\"}");
+	hub_expect_on(&w, IPC_HISTORY, "h");
+	say("{\"presence\":\"h\"}");
+	hub_expect_on(&w, IPC_PRESENCE, "h");
+}
+
 Test(json_run, what_is_not_told)
 {
 	struct ipc_msg m;

@@ -18,8 +18,10 @@
 #include "broker/hub/node.h"
 #include "broker/hub/peer.h"
 #include "broker/hub/requests.h"
+#include "broker/hub/rollcall.h"
 #include "broker/hub/streams.h"
 #include "common/buf.h"
+#include "common/clock.h"
 #include "common/conf.h"
 #include "common/ipc_link.h"
 #include "common/ipc_msg.h"
@@ -221,6 +223,7 @@ setup(void)
 	node.streams = streams_new(5, 0, &feed_streams, &node);
 	node.members = members_new(SLOTS);
 	node.counts = counts_new(SLOTS, requests_counted, &node);
+	node.rollcalls = rollcalls_new(&requests_rollcall, &node);
 	for (i = 0; i < SLOTS; i++) {
 		cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd) == 0);
 		peers[i] = peer_new(base, fd[0], LINK_QUEUE, on_up, &node);
@@ -243,6 +246,7 @@ teardown(void)
 		peer_free(peers[i]);
 		ipc_link_free(links[i]);
 	}
+	rollcalls_free(node.rollcalls);
 	counts_free(node.counts);
 	members_free(node.members);
 	streams_free(node.streams);
@@ -442,6 +446,26 @@ Test(requests, records_for_which_there_is_no_room_are_left_out)
 	hears(0, "subscribed 1 0 A:5; gap h:10; ");
 }
 
+/* It is not the worker's client who may not. */
+Test(requests, a_channel_that_the_engine_refuses_to_read)
+{
+	subscribe(0, "h:1", 1, "A", 3);
+	subscribe(1, "h:1", 2, "", 0);
+	feed_subscribed(&node, "h:1", 3);
+	streams_begin(node.streams);
+	feed_history(&node, token, FAN_EDENIED, NULL);
+	hears(0, "subscribed 1 -9; ");
+	hears(1, "subscribed 2 -9; ");
+	/* The channel is still there for who asks again. */
+	asked[0] = '\0';
+	subscribe(1, "h:1", 3, "A", 4);
+	streams_begin(node.streams);
+	engine_hears("history h:1 4 1000; ");
+	read_done("A", 5, 5, 5, 1);
+	hears(1, "subscribed 3 0 A:5+ 5=x; ");
+	hears(0, "");
+}
+
 Test(requests, a_publish_is_answered_with_its_position)
 {
 	struct position pos = { 9, "A" };
@@ -552,16 +576,54 @@ Test(requests, presence)
 	engine_hears("leave c c2; ");
 	requests_drop_slot(&node, 0);
 	engine_hears("leave c c1; ");
-	m = (struct ipc_msg){ .type = IPC_PRESENCE, .id = 8, ON("c") };
+}
+
+/* However many ask at once, the engine is asked once. */
+Test(requests, who_is_there)
+{
+	const uint64_t began = clock_ms();
+	struct ipc_msg m = { .type = IPC_PRESENCE, .id = 8, ON("c") };
+	uint64_t of_c;
+
 	up(0, &m);
+	m.id = 9;
+	up(0, &m);
+	up(1, &m);
+	rollcalls_begin(node.rollcalls, began);
 	engine_hears("presence c; ");
-	requests_presence(&node, token, 0, (const uint8_t *)"packed", 6);
-	hears(0, "present 8 0 6; ");
+	of_c = token;
+	/* Who asks now must not be told of before. */
+	m.id = 10;
+	up(1, &m);
+	m = (struct ipc_msg){ .type = IPC_PRESENCE, .id = 11, ON("d") };
+	up(1, &m);
+	rollcalls_begin(node.rollcalls, began);
+	engine_hears("presence d; ");
 	requests_presence(&node, token, FAN_EDOWN, NULL, 0);
-	hears(0, "present 8 -9 0; ");
+	requests_presence(&node, of_c, 0, (const uint8_t *)"packed", 6);
+	hears(0, "present 8 0 6; present 9 0 6; ");
+	hears(1, "present 11 -9 0; present 9 0 6; ");
+	rollcalls_begin(node.rollcalls, began);
+	engine_hears(""); /* the channel rests */
 	fails = FAN_EDOWN;
+	rollcalls_begin(node.rollcalls, clock_ms() + ROLLCALL_REST_MAX_MS);
+	engine_hears("presence c; ");
+	hears(1, "present 10 -9 0; ");
+}
+
+Test(requests, who_is_there_where_the_asker_has_gone_or_has_no_room)
+{
+	struct ipc_msg m = { .type = IPC_PRESENCE, .id = 8, ON("c") };
+	static const uint8_t members[8000];
+
 	up(0, &m);
-	hears(0, "present 8 -9 0; ");
+	up(1, &m);
+	rollcalls_begin(node.rollcalls, clock_ms());
+	peers[0]->serial += SLOTS; /* another worker has the slot */
+	fill(1);
+	requests_presence(&node, token, 0, members, sizeof(members));
+	hears(0, "");
+	hears(1, "present 8 -10 0; ");
 }
 
 Test(requests, events_go_on_and_nonsense_does_not)

@@ -526,6 +526,18 @@ Test(sse, says_why_it_is_closed)
 	expect_gone(CONN_CLOSED_POLICY);
 }
 
+/* A reason, of whoever gives it, is one line. */
+Test(sse, a_reason_is_no_event)
+{
+	const struct session *s;
+
+	open_live(GET("/sse/a"));
+	s = TAILQ_FIRST(&w.net.open)->up;
+	s->transport->close(s->t, 4001, "\x01x\n\ndata: y\r\n\x7f\xc3\xa4\t");
+	expect_text(": closed 4001  x  data: y   \xc3\xa4 \n\n");
+	client_expect_eof(&c);
+}
+
 Test(sse, who_does_not_read_is_cut_off)
 {
 	static char big[60001];

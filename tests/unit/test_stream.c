@@ -13,7 +13,7 @@
 #define RECOVERY 10
 
 /* What the stream did, in order: "d5 " delivered, "a1+8:67 " slot 1 recovered up to 8 by 6 and 7, "a1-8 "
- * refused, "gap ", "due ". */
+ * refused, "r1-8 " refused by the engine, with status -8, "gap ". */
 static char said[8192];
 static struct stream *s;
 static unsigned due;
@@ -67,6 +67,15 @@ on_answer(void *arg, const struct stream *from, unsigned slot, uint32_t id, bool
 }
 
 static void
+on_refuse(void *arg, const struct stream *from, unsigned slot, uint32_t id, int status)
+{
+	(void)arg;
+	(void)from;
+	cr_assert(id == 100 + slot);
+	say("r%u%d ", slot, status);
+}
+
+static void
 on_gap(void *arg, const struct stream *from)
 {
 	(void)arg;
@@ -82,7 +91,7 @@ on_due(void *arg, struct stream *from)
 	due++;
 }
 
-static const struct stream_ops ops = { on_deliver, on_answer, on_gap, on_due };
+static const struct stream_ops ops = { on_deliver, on_answer, on_refuse, on_gap, on_due };
 
 static void
 setup(void)
@@ -489,6 +498,28 @@ Test(stream, a_failed_read_is_due_again_when_the_engine_is_back)
 	begin(2, false);
 	done("A", 7, 3, 7);
 	expect("d6 d7 a1+7:4567 a2+7:34567 ");
+	cr_assert(!stream_due(s, NULL));
+}
+
+Test(stream, a_cold_one_that_the_engine_refuses_refuses_all_who_wait)
+{
+	wait_from(0, "", 0, false);
+	wait_from(1, "A", 3, false);
+	begin(3, false);
+	live("A", 5);
+	wait_from(2, "A", 4, true); /* comes while it reads */
+	stream_refuse(s, FAN_EDENIED);
+	expect("r0-8 r1-8 r2-8 ");
+	/* It does not ask by itself, but for the next one, and is as new. */
+	cr_assert(!stream_due(s, NULL));
+	live("A", 6);
+	stream_stale(s);
+	cr_assert(!stream_due(s, NULL));
+	wait_from(1, "A", 3, false);
+	begin(3, false);
+	live("A", 7);
+	done("A", 6, 4, 6);
+	expect("a1+6:456 d7 ");
 	cr_assert(!stream_due(s, NULL));
 }
 

@@ -455,6 +455,14 @@ on_answer(void *arg, const struct stream *s, unsigned slot, uint32_t id, bool re
 }
 
 static void
+on_refuse(void *arg, const struct stream *s, unsigned slot, uint32_t id, int status)
+{
+	(void)arg;
+	(void)s;
+	cr_assert_fail("slot %u id %u status %d: this engine refuses nothing", slot, id, status);
+}
+
+static void
 on_gap(void *arg, const struct stream *s)
 {
 	unsigned n;
@@ -472,7 +480,7 @@ on_due(void *arg, struct stream *s)
 	cr_assert(stream_due(s, NULL));
 }
 
-static const struct stream_ops ops = { on_deliver, on_answer, on_gap, on_due };
+static const struct stream_ops ops = { on_deliver, on_answer, on_refuse, on_gap, on_due };
 
 static void
 hub_start(void)

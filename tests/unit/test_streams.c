@@ -13,7 +13,7 @@
 
 static struct streams *t;
 static struct {
-	unsigned reads, under_way, answers, delivered, gaps;
+	unsigned reads, under_way, answers, refused, delivered, gaps;
 	int fail; /* what the next reads end with at once */
 	uint32_t token[1000];
 	char channel[1000][16];
@@ -39,6 +39,14 @@ on_answer(void *arg, const struct stream *s, unsigned slot, uint32_t id, bool re
 }
 
 static void
+on_refuse(void *arg, const struct stream *s, unsigned slot, uint32_t id, int status)
+{
+	cr_assert(arg == &world && stream_position(s)->epoch[0] == '\0');
+	cr_assert(id == slot + 1 && status == FAN_EDENIED);
+	world.refused++;
+}
+
+static void
 on_gap(void *arg, const char *channel, size_t len)
 {
 	(void)arg;
@@ -60,7 +68,7 @@ on_read(void *arg, const char *channel, size_t len, const struct stream_read *r,
 	return 0;
 }
 
-static const struct streams_handler handler = { on_deliver, on_answer, on_gap, on_read };
+static const struct streams_handler handler = { on_deliver, on_answer, on_refuse, on_gap, on_read };
 
 static void
 setup(void)
@@ -218,6 +226,46 @@ Test(streams, a_failed_read_is_tried_again)
 	streams_tick(t, (uint64_t)2 * TICK);
 	streams_begin(t);
 	cr_assert(world.reads == 4);
+}
+
+Test(streams, a_refused_read_is_told_to_those_who_wait)
+{
+	const struct position none = { .offset = 0 }, since = { 5, "A" };
+	const struct records nothing = { NULL, 0 };
+	unsigned i;
+
+	want(1);
+	cr_assert(streams_wait(t, "c0", 2, 1, 2, &none, false) == 0);
+	streams_begin(t);
+	streams_read_done(t, world.token[0], FAN_EDENIED, NULL, nothing);
+	cr_assert(world.refused == 2 && world.answers == 0);
+	/* The channel stays, and asks for nobody. */
+	cr_assert(streams_has(t, "c0", 2));
+	streams_stale(t);
+	for (i = 0; i < 10; i++) {
+		streams_tick(t, (uint64_t)i * TICK);
+		streams_begin(t);
+	}
+	cr_assert(world.reads == 1 && world.refused == 2);
+	/* It does so for the next who comes, whether the engine says so at once or later. */
+	world.fail = FAN_EDENIED;
+	cr_assert(streams_wait(t, "c0", 2, 0, 1, &none, false) == 0);
+	streams_begin(t);
+	cr_assert(world.refused == 3 && world.reads == 1);
+	world.fail = 0;
+	cr_assert(streams_wait(t, "c0", 2, 0, 1, &none, false) == 0);
+	streams_begin(t);
+	done(1);
+	cr_assert(world.answers == 1 && world.refused == 3);
+	/* One that was read before waits until it can be again. */
+	cr_assert(streams_wait(t, "c0", 2, 1, 2, &since, true) == 0);
+	streams_begin(t);
+	streams_read_done(t, world.token[2], FAN_EDENIED, NULL, nothing);
+	cr_assert(world.refused == 3 && world.answers == 1 && streams_ticking(t));
+	streams_tick(t, (uint64_t)20 * TICK);
+	streams_begin(t);
+	done(3);
+	cr_assert(world.answers == 2 && world.refused == 3);
 }
 
 Test(streams, a_quiet_one_is_checked_now_and_then)

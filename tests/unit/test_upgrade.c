@@ -796,20 +796,29 @@ Test(upgrade, who_is_let_in_needs_no_token)
 	cr_assert_eq(client_head(&c, ""), 101);
 }
 
-Test(upgrade, the_application_is_asked_about_all_channels_at_once)
+Test(upgrade, the_application_is_asked_about_one_channel_after_the_other)
 {
 	app_world("subscribe", "");
 	app.manner = APP_HOLDS;
-	open_to("/ws?channel=app1&channel=free&channel=app2", NULL);
-	WORLD_UNTIL(&w, app.nheld == 2);
-	hub_quiet(&w);
-	app_release(APP_YES);
+	open_to("/ws?channel=app1&channel=free&channel=app2&channel=app3", NULL);
+	for (int i = 1; i <= 3; i++) {
+		char channel[32];
+
+		WORLD_UNTIL(&w, app.requests == i);
+		world_settle(&w);
+		cr_assert_eq(app.nheld, 1, "the others wait");
+		(void)snprintf(channel, sizeof(channel), ",\"channel\":\"app%d\"}", i);
+		cr_assert_not_null(strstr(app.last, channel), "%s", app.last);
+		hub_quiet(&w);
+		app_release(APP_YES);
+	}
 	expect_live("app1");
 	expect_live("free");
 	expect_live("app2");
+	expect_live("app3");
 	cr_assert_eq(client_head(&c, ""), 101);
 	client_close(&c);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		hub_expect(&w, IPC_UNSUBSCRIBE);
 	app.manner = APP_ANSWERS;
 	app.say = APP_YES "\f" APP_OK("10\r\n\r\n{\"deny\":1}");
@@ -835,13 +844,95 @@ Test(upgrade, a_client_goes_while_the_application_is_asked)
 	WORLD_UNTIL(&w, !hooks_busy(w.core.hooks));
 	open_to("/ws?channel=app1&channel=app2", NULL);
 	WORLD_UNTIL(&w, app.nheld == 1);
+	app.requests = 0;
 	app_release(APP_YES);
-	WORLD_UNTIL(&w, app.nheld == 2);
+	WORLD_UNTIL(&w, app.requests == 1);
+	app_release(APP_YES);
+	WORLD_UNTIL(&w, app.requests == 2);
 	client_close(&c);
 	WORLD_UNTIL(&w, w.net.count == 0);
 	app_release(APP_YES);
 	WORLD_UNTIL(&w, !hooks_busy(w.core.hooks));
 	hub_quiet(&w);
+}
+
+#define ALICE "!user:YWxpY2U"
+#define AS_ALICE app_token("{\"sub\":\"alice\",\"exp\":%lld}", NOW + 60)
+
+/* A client of alice's that waits for the application to say whether it may have the channel. */
+static void
+open_asked(const char *target)
+{
+	size_t held = app.nheld;
+
+	app.manner = APP_HOLDS;
+	open_with(target, AS_ALICE, NULL);
+	WORLD_UNTIL(&w, app.nheld == held + 1);
+}
+
+Test(upgrade, a_user_is_disconnected_while_the_application_is_asked)
+{
+	app_world("subscribe", "");
+	open_asked("/ws/app1");
+	expect_live(ALICE);
+	client_quiet(&c); /* that this one is live does not end the waiting */
+	hub_message(&w, ALICE, MSG_BINARY, "Thello");
+	hub_message(&w, ALICE, MSG_BINARY, "D4001 signed out");
+	expect_answer(403, "the application has disconnected this user");
+	app_release(APP_YES);
+	WORLD_UNTIL(&w, !hooks_busy(w.core.hooks));
+	hub_expect_on(&w, IPC_UNSUBSCRIBE, ALICE);
+	hub_quiet(&w);
+	/* The next one may come. */
+	open_asked("/ws/app1");
+	expect_live(ALICE);
+	app_release(APP_YES);
+	expect_live("app1");
+	cr_assert_eq(client_head(&c, ""), 101);
+	hub_message(&w, ALICE, MSG_BINARY, "D4001 signed out");
+	client_expect_close(&c, 4001);
+}
+
+/* Of one user those who wait for a channel, for their user's, for the application, and those who do not. */
+Test(upgrade, a_user_is_disconnected_in_every_state)
+{
+	struct client live, asked, bob;
+
+	app_world("subscribe", "");
+	open_with("/ws/free", AS_ALICE, NULL);
+	live = c;
+	c = (struct client){ .fd = -1 };
+	hub_expect_on(&w, IPC_SUBSCRIBE, ALICE);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "free");
+	hub_message(&w, ALICE, MSG_BINARY, "D1008 ");
+	cr_assert_eq(client_response(&live, "disconnected"), 403);
+	client_close(&live);
+	for (int i = 0; i < 2; i++)
+		hub_expect(&w, IPC_UNSUBSCRIBE);
+	open_with("/ws/free", AS_ALICE, NULL);
+	expect_live(ALICE);
+	expect_live("free");
+	cr_assert_eq(client_head(&c, ""), 101);
+	live = c;
+	open_asked("/ws/app1");
+	asked = c;
+	open_with("/ws/free", app_token("{\"sub\":\"bob\",\"exp\":%lld}", NOW + 60), NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "!user:Ym9i");
+	bob = c;
+	open_with("/ws/other", AS_ALICE, NULL);
+	hub_expect_on(&w, IPC_SUBSCRIBE, "other");
+	hub_message(&w, ALICE, MSG_BINARY, "D1008 ");
+	expect_answer(403, "disconnected");
+	cr_assert_eq(client_response(&asked, "disconnected"), 403);
+	client_expect_close(&live, 1008);
+	client_quiet(&bob);
+	hub_subscribed(&w, "!user:Ym9i", 0);
+	cr_assert_eq(client_head(&bob, ""), 101);
+	client_close(&live);
+	client_close(&asked);
+	client_close(&bob);
+	app_release(APP_YES);
+	WORLD_UNTIL(&w, !hooks_busy(w.core.hooks));
 }
 
 Test(upgrade, a_slow_application_meets_the_deadline)

@@ -117,7 +117,7 @@ expect_read(struct buf *b, int status, enum msg_kind kind, const char *text)
 	struct publication out = { 0 };
 
 	cr_assert_not_null(c);
-	cr_assert_eq(user_message(c, &m, &out), status);
+	cr_assert_eq(user_message(&w.core, c, &m, &out), status);
 	if (status == 0) {
 		cr_assert_eq(out.channel, c);
 		cr_assert_eq(out.kind, kind);

@@ -128,15 +128,17 @@ leeway_of(const struct session *s)
 	return (uint64_t)s->core->conf->auth.leeway;
 }
 
-/* How many ms from now on a token is valid that expires at this time. */
+/* The clock_ms `more` ms after this time (s since 1970); now where that has been. */
 static uint64_t
-life_of(int64_t expires)
+end_of(int64_t expires, uint64_t more)
 {
-	int64_t now = time(NULL);
+	struct timespec wall;
+	int64_t left;
 
-	if (expires <= now)
-		return 0;
-	return (uint64_t)(expires - now > FAR_S ? FAR_S : expires - now) * 1000;
+	(void)clock_gettime(CLOCK_REALTIME, &wall);
+	left = expires - wall.tv_sec;
+	left = (left > FAR_S ? FAR_S : left) * 1000 - wall.tv_nsec / 1000000 + (int64_t)more;
+	return clock_ms() + (left > 0 ? (uint64_t)left : 0);
 }
 
 /* Sets the deadline to what comes next. */
@@ -171,9 +173,9 @@ set_end(struct identity *i)
 	i->ends = i->warns = 0;
 	if (i->expires == 0)
 		return;
-	life = life_of(i->expires);
+	life = end_of(i->expires, 0) - now; /* none, where it is in its leeway */
 	notice = life / 10 < WARNING_MS ? life / 10 : WARNING_MS;
-	i->ends = now + life + leeway_of(s);
+	i->ends = end_of(i->expires, leeway_of(s));
 	if (s->dialect->on_expiring != NULL)
 		i->warns = now + life - notice;
 }
@@ -216,10 +218,10 @@ static void
 warn(struct identity *i, uint64_t now)
 {
 	struct session *s = i->session;
-	uint64_t end = i->ends - leeway_of(s);
+	uint64_t late = now + leeway_of(s);
 
 	i->warns = 0;
-	s->dialect->on_expiring(s, end > now ? end - now : 0);
+	s->dialect->on_expiring(s, i->ends > late ? i->ends - late : 0);
 }
 
 static void
@@ -287,20 +289,21 @@ take(struct session *s, const struct claims *c, const char **channel)
 {
 	struct identity *i = make_identity(s);
 	char before[USER_ID_MAX + 1] = "";
-	uint64_t ends;
 	int err;
 
 	if (i == NULL)
 		return FAN_ENOMEM;
 	if (c->channel != NULL) {
-		ends = clock_ms() + life_of(c->expires) + leeway_of(s);
-		err = identity_grant(i, c, ends);
+		err = identity_grant(i, c, end_of(c->expires, leeway_of(s)));
 		if (err != 0)
 			return err;
 		*channel = SLIST_FIRST(&i->grants)->channel;
 		schedule(i);
 		return 0;
 	}
+	/* Tokens of two users in one handshake are refused in whatever order they stand there. */
+	if (!s->started && c->user[0] != '\0' && identity_grants_another(i, c->user))
+		return FAN_EDENIED;
 	memcpy(before, i->user, strlen(i->user));
 	err = identity_claim(i, c);
 	return err != 0 ? err : identified(i, before);

@@ -70,7 +70,8 @@ void access_cancel(struct access *a);
  * Takes a token that the client shows, of the connection or of a subscription: by its claims the
  * session gets an identity or a newer one, or a grant; subscriptions that a newer token does not
  * allow any more end.  0: *channel is the channel of a subscription token, lent until the next
- * token, else NULL.  FAN_EDENIED, *why a phrase for the client: not valid.  FAN_EEXPIRED, with *why
+ * token, else NULL.  FAN_EDENIED, *why a phrase for the client: not valid, or of another user; until
+ * the session has started, also of another one than a subscription token.  FAN_EEXPIRED, with *why
  * too.  FAN_ENOMEM.
  */
 FAN_NODISCARD int access_token(
@@ -87,7 +88,10 @@ FAN_NODISCARD int access_await_token(struct session *s);
  */
 FAN_NODISCARD int access_ask_connect(
     struct session *s, const char *json, size_t len, access_fn fn, void *arg, struct access **out);
-/* The application lets the client in, and says this of it.  FAN_ENOMEM. */
+/*
+ * The application lets the client in, and says this of it, which holds against later tokens.
+ * FAN_ENOMEM.
+ */
 FAN_NODISCARD int access_name(struct session *s, const struct claims *c);
 
 /* The end of tokens: registers the deadline, once. */

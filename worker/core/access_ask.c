@@ -40,6 +40,18 @@ struct answer {
 
 /* --- answers ------------------------------------------------------------------------------ */
 
+/*
+ * The text of a member's value, as it is written.  FAN_ENOENT: there is none.  FAN_EINVAL: its key
+ * is written with escapes, by which the text is not found.
+ */
+static int
+read_text(const struct answer *a, const char *key, const char **text, size_t *n)
+{
+	if (json_object_get(a->object, key) == NULL)
+		return FAN_ENOENT;
+	return json_member(a->text, a->len, key, text, n) == 0 ? 0 : FAN_EINVAL;
+}
+
 /* A list of strings into *out, ended by NULL, whose items are lent; NULL where there is none. */
 static int
 read_names(const struct answer *a, const char *key, char ***out)
@@ -73,6 +85,7 @@ read_person(const struct answer *a, struct claims *c)
 	const json_t *expires = json_object_get(a->object, "expires");
 	const char *info;
 	size_t n;
+	int err;
 
 	if (user != NULL && !json_is_null(user)) {
 		if (!json_is_string(user) || json_string_length(user) > USER_ID_MAX)
@@ -84,15 +97,15 @@ read_person(const struct answer *a, struct claims *c)
 			return FAN_EINVAL;
 		c->expires = json_integer_value(expires);
 	}
-	if (!json_is_null(json_object_get(a->object, "info")) &&
-	    json_member(a->text, a->len, "info", &info, &n) == 0) {
-		if (n > MEMBER_INFO_MAX)
-			return FAN_EINVAL;
-		c->info = strndup(info, n);
-		if (c->info == NULL)
-			return FAN_ENOMEM;
-	}
-	return 0;
+	err = read_text(a, "info", &info, &n);
+	if (err != 0)
+		return err == FAN_ENOENT ? 0 : err;
+	if (json_is_null(json_object_get(a->object, "info")))
+		return 0;
+	if (n > MEMBER_INFO_MAX)
+		return FAN_EINVAL;
+	c->info = strndup(info, n);
+	return c->info == NULL ? FAN_ENOMEM : 0;
 }
 
 /* Who the client is, as the connect hook says. */
@@ -145,14 +158,15 @@ read_publish(struct answer *a, struct access_verdict *v)
 	const json_t *base64 = json_object_get(a->object, "base64");
 	const char *data;
 	size_t n;
+	int err = read_text(a, "data", &data, &n);
 
 	if (base64 != NULL)
-		return decode(a, base64, v);
-	if (json_member(a->text, a->len, "data", &data, &n) == 0) {
-		v->kind = MSG_TEXT;
-		v->data = (const uint8_t *)data;
-		v->len = n;
-	}
+		return err == FAN_ENOENT ? decode(a, base64, v) : FAN_EINVAL;
+	if (err != 0)
+		return err == FAN_ENOENT ? 0 : err;
+	v->kind = MSG_TEXT;
+	v->data = (const uint8_t *)data;
+	v->len = n;
 	return 0;
 }
 

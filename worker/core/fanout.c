@@ -167,7 +167,7 @@ static bool
 look_at(struct core *core, struct channel *c, const struct ipc_msg *m, struct publication *p)
 {
 	if (c->past == NULL)
-		return user_message(c, m, p) == 0;
+		return user_message(core, c, m, p) == 0;
 	if (m->value == 0)
 		return true; /* a member comes or goes: it is in no history */
 	p->offset = m->value;

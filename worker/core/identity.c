@@ -58,6 +58,14 @@ grant_free(struct grant *g)
 	free(g);
 }
 
+static void
+remove_grant(struct identity *i, struct grant *g)
+{
+	SLIST_REMOVE(&i->grants, g, grant, link);
+	i->ngrants--;
+	grant_free(g);
+}
+
 struct identity *
 identity_new(struct session *s)
 {
@@ -84,10 +92,8 @@ identity_free(struct identity *i)
 	if (i == NULL)
 		return;
 	deadline_clear(&i->deadline);
-	while ((g = SLIST_FIRST(&i->grants)) != NULL) {
-		SLIST_REMOVE_HEAD(&i->grants, link);
-		grant_free(g);
-	}
+	while ((g = SLIST_FIRST(&i->grants)) != NULL)
+		remove_grant(i, g);
 	globs_fini(&i->subscribe);
 	globs_fini(&i->publish);
 	free(i->info);
@@ -140,20 +146,54 @@ replace_globs(struct globs *old, struct globs by)
 	*old = by;
 }
 
+static bool
+of_another(const struct grant *g, const char *user)
+{
+	return g->user[0] != '\0' && strcmp(g->user, user) != 0;
+}
+
+/* Takes user.  Grants that were shown while nobody was known may be another's. */
+static void
+set_user(struct identity *i, char *user)
+{
+	struct grant *g, *next;
+
+	replace_text(&i->user, user);
+	if (user[0] == '\0')
+		return;
+	for (g = SLIST_FIRST(&i->grants); g != NULL; g = next) {
+		next = SLIST_NEXT(g, link);
+		if (of_another(g, user))
+			remove_grant(i, g);
+	}
+}
+
 int
 identity_claim(struct identity *i, const struct claims *c)
 {
+	struct claims rest = *c; /* what is not the application's */
 	struct parts p;
 
 	if (i->user[0] != '\0' && strcmp(i->user, c->user) != 0)
 		return FAN_EDENIED;
-	if (parts_copy(&p, c) != 0)
+	if (i->named_info)
+		rest.info = NULL;
+	if (i->named_subscribe)
+		rest.channels = NULL;
+	if (i->named_publish)
+		rest.publish = NULL;
+	if (parts_copy(&p, &rest) != 0)
 		return FAN_ENOMEM;
-	replace_text(&i->user, p.user);
-	replace_text(&i->info, p.info);
-	replace_globs(&i->subscribe, p.subscribe);
-	replace_globs(&i->publish, p.publish);
+	set_user(i, p.user);
+	if (!i->named_info)
+		replace_text(&i->info, p.info);
+	if (!i->named_subscribe)
+		replace_globs(&i->subscribe, p.subscribe);
+	if (!i->named_publish)
+		replace_globs(&i->publish, p.publish);
 	i->expires = c->expires;
+	if (i->named_end != 0 && i->named_end < i->expires)
+		i->expires = i->named_end;
 	i->admitted = i->authenticated = true;
 	return 0;
 }
@@ -167,19 +207,25 @@ identity_name(struct identity *i, const struct claims *c)
 		return FAN_ENOMEM;
 	i->admitted = true;
 	if (p.user[0] != '\0') {
-		replace_text(&i->user, p.user);
+		set_user(i, p.user);
 		i->authenticated = true;
 	} else {
 		free(p.user);
 	}
-	if (p.info != NULL)
+	if (p.info != NULL) {
 		replace_text(&i->info, p.info);
-	if (c->channels != NULL)
+		i->named_info = true;
+	}
+	if (c->channels != NULL) {
 		replace_globs(&i->subscribe, p.subscribe);
-	if (c->publish != NULL)
+		i->named_subscribe = true;
+	}
+	if (c->publish != NULL) {
 		replace_globs(&i->publish, p.publish);
+		i->named_publish = true;
+	}
 	if (c->expires != 0)
-		i->expires = c->expires;
+		i->expires = i->named_end = c->expires;
 	return 0;
 }
 
@@ -196,18 +242,10 @@ find_grant(const struct identity *i, const char *channel)
 	return NULL;
 }
 
-static void
-remove_grant(struct identity *i, struct grant *g)
-{
-	SLIST_REMOVE(&i->grants, g, grant, link);
-	i->ngrants--;
-	grant_free(g);
-}
-
 int
 identity_grant(struct identity *i, const struct claims *c, uint64_t ends)
 {
-	size_t n = strlen(c->channel) + 1;
+	size_t n = strlen(c->channel) + 1, m = strlen(c->user) + 1;
 	struct grant *g, *old = find_grant(i, c->channel);
 
 	/* Where it is not known who the client is, a token is good for whoever has it. */
@@ -215,7 +253,7 @@ identity_grant(struct identity *i, const struct claims *c, uint64_t ends)
 		return FAN_EDENIED;
 	if (old == NULL && i->ngrants >= IDENTITY_GRANTS_MAX)
 		return FAN_EFULL;
-	g = calloc(1, sizeof(*g) + n);
+	g = calloc(1, sizeof(*g) + n + m);
 	if (g == NULL)
 		return FAN_ENOMEM;
 	if (c->info != NULL) {
@@ -227,11 +265,24 @@ identity_grant(struct identity *i, const struct claims *c, uint64_t ends)
 	}
 	g->ends = ends;
 	memcpy(g->channel, c->channel, n);
+	g->user = g->channel + n;
+	memcpy(g->user, c->user, m);
 	if (old != NULL)
 		remove_grant(i, old);
 	SLIST_INSERT_HEAD(&i->grants, g, link);
 	i->ngrants++;
 	return 0;
+}
+
+bool
+identity_grants_another(const struct identity *i, const char *user)
+{
+	const struct grant *g;
+
+	SLIST_FOREACH(g, &i->grants, link)
+	if (of_another(g, user))
+		return true;
+	return false;
 }
 
 const struct grant *

@@ -31,6 +31,7 @@ core_init(struct core *core, const struct conf *c, struct uplink *u, struct dead
 	core->shed_messages = 0;
 	channels_init(&core->channels, u);
 	TAILQ_INIT(&core->held);
+	LIST_INIT(&core->opening);
 }
 
 void
@@ -98,6 +99,18 @@ session_client(struct session *s)
 	return e->client;
 }
 
+/* It opens no more. */
+static void
+leave_opening(struct session *s)
+{
+	struct session_extra *e = s->extra;
+
+	if (e == NULL || e->opening.le_prev == NULL)
+		return;
+	LIST_REMOVE(e, opening);
+	e->opening.le_prev = NULL;
+}
+
 static void
 extra_free(struct session *s)
 {
@@ -105,6 +118,7 @@ extra_free(struct session *s)
 
 	if (e == NULL)
 		return;
+	leave_opening(s);
 	session_publisher_free(s);
 	identity_free(e->identity);
 	free(e);
@@ -167,6 +181,7 @@ session_start(struct session *s, const struct transport *ops, void *t)
 	s->transport = ops;
 	s->t = t;
 	s->started = true;
+	leave_opening(s);
 	if (s->core->watch != NULL)
 		s->core->watch->connected(s);
 	for (sub = s->subs; sub != NULL; sub = sub->next) {

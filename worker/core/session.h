@@ -62,7 +62,8 @@ struct core {
 	bool presence;                          /* some rule has it */
 	bool events[5];                         /* which go to events.stream: enum core_event */
 	TAILQ_HEAD(publishers, publisher) held; /* paused until the hub takes more */
-	uint64_t shed_messages;                 /* left out of the queues of slow clients */
+	LIST_HEAD(openings, session_extra) opening; /* not started, in their user's channel */
+	uint64_t shed_messages;                     /* left out of the queues of slow clients */
 };
 
 #define CLIENT_ID_SIZE 23 /* 16 random bytes in base64url, and a NUL */
@@ -92,10 +93,11 @@ enum session_pause {
 
 /* What most sessions do not need; made at need. */
 struct session_extra {
-	struct publisher *publisher; /* NULL: has not published */
-	struct identity *identity;   /* NULL: anonymous */
-	uint64_t began;              /* clock_ms of session_start; 0: nobody asks */
-	char client[CLIENT_ID_SIZE]; /* "": nobody has asked for it yet */
+	struct publisher *publisher;       /* NULL: has not published */
+	struct identity *identity;         /* NULL: anonymous */
+	LIST_ENTRY(session_extra) opening; /* in the core's list; le_prev NULL: it is not */
+	uint64_t began;                    /* clock_ms of session_start; 0: nobody asks */
+	char client[CLIENT_ID_SIZE];       /* "": nobody has asked for it yet */
 };
 
 void core_init(struct core *core, const struct conf *c, struct uplink *u, struct deadlines *ds);

@@ -26,7 +26,11 @@ user_join(struct session *s)
 	if (len == 0)
 		return 0;
 	err = session_subscribe(s, name, len, SUB_INTERNAL, NULL, &sub);
-	return err == FAN_EAGAIN || err == FAN_EEXIST ? 0 : err;
+	if (err != 0 && err != FAN_EAGAIN && err != FAN_EEXIST)
+		return err;
+	if (!s->started && s->extra->opening.le_prev == NULL)
+		LIST_INSERT_HEAD(&s->core->opening, s->extra, opening);
+	return 0;
 }
 
 bool
@@ -36,7 +40,25 @@ user_code_valid(unsigned code)
 	    (code >= 3000 && code <= 4999);
 }
 
-/* Closes every session that is in the channel. */
+/* Ends every session in the channel that has not started yet. */
+static void
+end_opening(struct core *core, struct channel *c)
+{
+	struct session_extra *x, *next;
+
+	/* It goes with its last sub. */
+	channel_hold(c);
+	for (x = LIST_FIRST(&core->opening); x != NULL; x = next) {
+		struct session *s = x->identity->session;
+
+		next = LIST_NEXT(x, opening);
+		if (session_find(s, c->name, c->len) != NULL)
+			s->transport->live(s->t, FAN_EDENIED);
+	}
+	channel_release(&core->channels, c);
+}
+
+/* Closes every session in the channel that has started. */
 static void
 close_all(struct channel *c, uint16_t code, const char *reason)
 {
@@ -74,7 +96,7 @@ read_disconnect(const uint8_t *p, size_t n, uint16_t *code, char reason[USER_REA
 }
 
 int
-user_message(struct channel *c, const struct ipc_msg *m, struct publication *out)
+user_message(struct core *core, struct channel *c, const struct ipc_msg *m, struct publication *out)
 {
 	char reason[USER_REASON_MAX + 1];
 	uint16_t code = 0;
@@ -92,6 +114,7 @@ user_message(struct channel *c, const struct ipc_msg *m, struct publication *out
 		if (read_disconnect(m->data + 1, m->len - 1, &code, reason) != 0)
 			return FAN_EPROTO;
 		close_all(c, code, reason);
+		end_opening(core, c);
 		return FAN_EGONE;
 	default:
 		return FAN_EPROTO;

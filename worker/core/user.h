@@ -21,6 +21,7 @@
 
 struct buf;
 struct channel;
+struct core;
 struct ipc_msg;
 struct publication;
 struct session;
@@ -29,15 +30,18 @@ struct session;
 
 /*
  * Subscribes a session, opening or started, to the channel of its user, if it has one and is not in
- * it yet.  FAN_ENOMEM.
+ * it yet.  From then on one that opens hears by transport->live, with FAN_EDENIED, that its user is
+ * disconnected.  FAN_ENOMEM.
  */
 FAN_NODISCARD int user_join(struct session *s);
 
 /*
  * Reads a message of a user's channel.  0: *out is what is to be sent to the channel's sessions.
- * FAN_EGONE: they were all told to close.  FAN_EPROTO: malformed, and to be ignored.
+ * FAN_EGONE: they were all told to close, and the channel may be gone.  FAN_EPROTO: malformed, and
+ * to be ignored.
  */
-FAN_NODISCARD int user_message(struct channel *c, const struct ipc_msg *m, struct publication *out);
+FAN_NODISCARD int user_message(
+    struct core *core, struct channel *c, const struct ipc_msg *m, struct publication *out);
 
 /* Whether connections may be closed with this code: 1000, 1008, 1011 to 1013, 3000 to 4999. */
 bool user_code_valid(unsigned code);

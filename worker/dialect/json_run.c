@@ -201,6 +201,13 @@ ask(struct json_waiting *w, const struct json_command *c)
 
 /* --- history and presence ------------------------------------------------------------------ */
 
+/* They cost the engine much: of a kind one at a time for a channel.  NULL: too many, or no memory. */
+static struct json_waiting *
+wait_alone(struct json_waits *all, const struct json_command *c)
+{
+	return json_wait_has(all, c) ? NULL : json_wait_new(all, c);
+}
+
 static void
 on_history(void *arg, const struct uplink_answer *a)
 {
@@ -420,7 +427,7 @@ do_history(struct json_waits *all, const struct json_command *c)
 	} else if (c->limit > most) {
 		(void)snprintf(why, sizeof(why), "limit must be at most %" PRId64, most);
 		json_answer_error(s, 400, why, c->id);
-	} else if ((w = json_wait_new(all, c)) == NULL) {
+	} else if ((w = wait_alone(all, c)) == NULL) {
 		json_answer_status(s, FAN_EFULL, c->id);
 	} else {
 		err = uplink_history(s->core->uplink, w->name, w->name_len, &w->since,
@@ -443,7 +450,7 @@ do_presence(struct json_waits *all, const struct json_command *c)
 		json_answer_status(s, err, c->id);
 	} else if (!rule->presence) {
 		json_answer_error(s, 404, "the channel keeps no presence", c->id);
-	} else if ((w = json_wait_new(all, c)) == NULL) {
+	} else if ((w = wait_alone(all, c)) == NULL) {
 		json_answer_status(s, FAN_EFULL, c->id);
 	} else {
 		err = uplink_presence(

@@ -61,6 +61,20 @@ json_wait_free(struct json_waiting *w)
 	free(w);
 }
 
+bool
+json_wait_has(const struct json_waits *all, const struct json_command *c)
+{
+	const struct json_waiting *w;
+
+	TAILQ_FOREACH(w, &all->list, link)
+	{
+		if (w->verb == c->verb && w->name_len == c->name_len &&
+		    memcmp(w->name, c->name, c->name_len) == 0)
+			return true;
+	}
+	return false;
+}
+
 struct json_waiting *
 json_wait_find(const struct json_waits *all, const struct sub *sub)
 {

@@ -8,6 +8,7 @@
 #ifndef WORKER_DIALECT_JSON_WAIT_H
 #define WORKER_DIALECT_JSON_WAIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -50,6 +51,8 @@ void json_waits_fini(struct json_waits *all);
 /* For a command whose channel's name was found good.  NULL: no memory, or too many wait. */
 struct json_waiting *json_wait_new(struct json_waits *all, const struct json_command *c);
 void json_wait_free(struct json_waiting *w);
+/* Whether a command with the verb and the channel of c waits. */
+bool json_wait_has(const struct json_waits *all, const struct json_command *c);
 /* The one that waits for the sub to be live, or NULL. */
 struct json_waiting *json_wait_find(const struct json_waits *all, const struct sub *sub);
 

@@ -3,8 +3,8 @@
  *
  * The steps, each of which may end with an answer to the client, after which the opening is gone:
  * the request is read -> its tokens are taken -> the connect hook is asked -> every channel is
- * checked, and the subscribe hook asked where its rule says so, for all of them at once -> they are
- * joined -> they are live.
+ * checked -> the channel of its user is joined -> the subscribe hook is asked about each channel
+ * whose rule says so, one after the other -> the channels are joined -> they are live.
  */
 #include "worker/http/opening.h"
 
@@ -32,8 +32,6 @@ enum step {
 
 /* A channel of the request. */
 struct opening_channel {
-	struct opening *opening;
-	struct access *question; /* NULL: not asked, or answered */
 	uint8_t len;
 	char name[CHANNEL_NAME_MAX + 1];
 };
@@ -44,8 +42,6 @@ opening_free(struct http *h)
 	struct opening *o = h->ctx;
 
 	access_cancel(o->question);
-	for (size_t i = 0; i < o->nchannels; i++)
-		access_cancel(o->channels[i].question);
 	free(o->channels);
 	session_free(o->session);
 	free(o);
@@ -91,9 +87,11 @@ on_live(void *t, int status)
 {
 	struct opening *o = t;
 
-	if (status != 0)
+	if (status == FAN_EDENIED)
+		(void)fail(o, 403, "", "the application has disconnected this user");
+	else if (status != 0)
 		(void)fail(o, 503, RETRY, "the channel cannot be subscribed now");
-	else if (session_all_live(o->session))
+	else if (o->joined && session_all_live(o->session))
 		(void)finish(o);
 }
 
@@ -102,7 +100,7 @@ static const struct transport opening_transport = { .live = on_live };
 static enum step
 join(struct opening *o)
 {
-	int err = user_join(o->session);
+	int err = 0;
 
 	for (size_t i = 0; err == 0 && i < o->nchannels; i++) {
 		const struct opening_channel *c = &o->channels[i];
@@ -118,52 +116,62 @@ join(struct opening *o)
 	}
 	if (err != 0)
 		return fail_status(o, err);
+	o->joined = true;
 	return session_all_live(o->session) ? finish(o) : STEP_WAITS;
+}
+
+static void on_verdict(void *arg, const struct access_verdict *v);
+
+/* About one channel at a time: the questions of all clients share one queue. */
+static enum step
+ask(struct opening *o)
+{
+	while (o->checked < o->nchannels) {
+		const struct opening_channel *c = &o->channels[o->checked];
+		int err = access_check(o->session, ACCESS_SUBSCRIBE, c->name, c->len);
+
+		if (err == FAN_EASK) {
+			err = access_ask(o->session, ACCESS_SUBSCRIBE, c->name, c->len, MSG_TEXT,
+			    NULL, 0, on_verdict, o, &o->question);
+			return err == 0 ? STEP_WAITS : fail_status(o, err);
+		}
+		if (err != 0)
+			return fail_status(o, err);
+		o->checked++;
+	}
+	return join(o);
 }
 
 static void
 on_verdict(void *arg, const struct access_verdict *v)
 {
-	struct opening_channel *c = arg;
-	struct opening *o = c->opening;
+	struct opening *o = arg;
 
-	c->question = NULL;
+	o->question = NULL;
 	if (v->status != 0) {
 		(void)fail_status(o, v->status);
 		return;
 	}
-	for (size_t i = 0; i < o->nchannels; i++)
-		if (o->channels[i].question != NULL)
-			return;
-	(void)join(o);
+	o->checked++;
+	(void)ask(o);
 }
 
 /* Checks every channel, before the application is asked about any. */
 static enum step
 check(struct opening *o)
 {
-	bool asked = false;
+	int err = 0;
 
 	for (size_t i = 0; i < o->nchannels; i++) {
 		const struct opening_channel *c = &o->channels[i];
-		int err = access_check(o->session, ACCESS_SUBSCRIBE, c->name, c->len);
 
+		err = access_check(o->session, ACCESS_SUBSCRIBE, c->name, c->len);
 		if (err != 0 && err != FAN_EASK)
 			return fail_status(o, err);
 	}
-	for (size_t i = 0; i < o->nchannels; i++) {
-		struct opening_channel *c = &o->channels[i];
-		int err;
-
-		if (access_check(o->session, ACCESS_SUBSCRIBE, c->name, c->len) != FAN_EASK)
-			continue;
-		err = access_ask(o->session, ACCESS_SUBSCRIBE, c->name, c->len, MSG_TEXT, NULL, 0,
-		    on_verdict, c, &c->question);
-		if (err != 0)
-			return fail_status(o, err);
-		asked = true;
-	}
-	return asked ? STEP_WAITS : join(o);
+	/* First of all, because the user may be disconnected while the application is asked. */
+	err = user_join(o->session);
+	return err == 0 ? ask(o) : fail_status(o, err);
 }
 
 /* --- who it is ---------------------------------------------------------------------------- */
@@ -263,8 +271,6 @@ add_channel(struct opening *o, const struct core *core, struct http_slice name, 
 		return FAN_ENOMEM;
 	o->channels = c;
 	c += o->nchannels++;
-	c->opening = o;
-	c->question = NULL;
 	c->len = (uint8_t)len;
 	memcpy(c->name, decoded, len);
 	c->name[len] = '\0';

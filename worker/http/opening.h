@@ -40,9 +40,10 @@ struct opening {
 	/* The channel has its sub, which may be gone again before finish.  Set where held is. */
 	void (*subscribed)(struct opening *o, size_t nth, const struct sub *sub);
 	/* opening.c's own. */
-	struct access *question; /* the connect hook's */
+	struct access *question; /* what the application is asked now */
 	struct opening_channel *channels;
-	size_t nchannels;
+	size_t nchannels, checked; /* of the channels, those about which nothing is to be asked */
+	bool joined;               /* every channel has its sub */
 };
 
 /* Whether the request's path is root, say "/ws", or below it. */

@@ -87,6 +87,10 @@ end(struct conn *c, unsigned code, const char *reason, enum conn_reason why)
 	char comment[160];
 	int n = snprintf(comment, sizeof(comment), ": closed %u %s\n\n", code, reason);
 
+	/* Whatever the reason holds, it stays in this line. */
+	for (int i = 0; i < n - 2; i++)
+		if ((uint8_t)comment[i] < 0x20 || comment[i] == 0x7f)
+			comment[i] = ' ';
 	if (n > 0)
 		conn_write(c, comment, (size_t)n);
 	conn_finish(c, why);

@@ -117,6 +117,19 @@ decode(struct http_slice s, bool plus, char *out, size_t max, size_t *len)
 	return 0;
 }
 
+/* Decodes a reason into out, with a NUL.  FAN_EINVAL. */
+static int
+read_reason(struct http_slice s, char *out)
+{
+	size_t len = 0;
+	int err = decode(s, true, out, USER_REASON_MAX, &len);
+
+	for (size_t i = 0; err == 0 && i < len; i++)
+		if ((uint8_t)out[i] < 0x20 || out[i] == 0x7f)
+			err = FAN_EINVAL;
+	return err;
+}
+
 /* Four digits of a close code that may be sent; FAN_EINVAL. */
 static int
 read_code(struct http_slice s, uint16_t *code)
@@ -139,16 +152,14 @@ static const char *
 read_disconnect(struct request *r, const struct http_request *req)
 {
 	struct http_slice rest = req->query, name, value;
-	size_t len;
 
 	r->code = CODE_DEFAULT;
 	memcpy(r->reason, REASON_DEFAULT, sizeof(REASON_DEFAULT));
 	while (http_query_next(&rest, &name, &value)) {
 		if (http_slice_is(name, "code") && read_code(value, &r->code) != 0)
 			return "code is 1000, 1008, 1011 to 1013 or 3000 to 4999";
-		if (http_slice_is(name, "reason") &&
-		    decode(value, true, r->reason, USER_REASON_MAX, &len) != 0)
-			return "reason is UTF-8 of at most 123 bytes";
+		if (http_slice_is(name, "reason") && read_reason(value, r->reason) != 0)
+			return "reason is UTF-8 of at most 123 bytes without control characters";
 	}
 	return NULL;
 }
