@@ -100,9 +100,12 @@ describe('a replayed request', () => {
 		await cluster.ready();
 		assert.deepEqual(await post(b), first);
 
+		/* A Redis that restarts in its first second is a new epoch, and that is told. */
+		const heard = () => listener.messages.map((m) => JSON.parse(m))
+			.filter((m) => m.gap === undefined).map((m) => m.data);
 		await b.publish('h:a', 'next');
-		await eventually(5_000, 'the next', () => listener.messages.length >= 2);
-		assert.deepEqual(listener.messages.map((m) => JSON.parse(m).data), ['once', 'next']);
+		await eventually(5_000, 'the next', () => heard().length >= 2);
+		assert.deepEqual(heard(), ['once', 'next']);
 		direct.close();
 		client.terminate();
 		listener.terminate();
