@@ -232,3 +232,20 @@ redis_server_call(const struct redis_server *s, const char *words, const void *d
 	}
 	cr_assert(close(fd) == 0);
 }
+
+const char *
+redis_server_ask(const struct redis_server *s, const char *words)
+{
+	static char out[16384];
+
+	redis_server_call(s, words, NULL, 0, out, sizeof(out));
+	return out;
+}
+
+void
+redis_server_expect(const struct redis_server *s, const char *words, const char *begin)
+{
+	const char *out = redis_server_ask(s, words);
+
+	cr_assert(strncmp(out, begin, strlen(begin)) == 0, "%s: %s", words, out);
+}

@@ -38,5 +38,9 @@ void redis_server_stop(struct redis_server *s);
  */
 void redis_server_call(const struct redis_server *s, const char *words, const void *data,
     size_t len, char *out, size_t cap);
+/* The same without data.  The answer is in a buffer that the next call uses again. */
+const char *redis_server_ask(const struct redis_server *s, const char *words);
+/* Asserts that the answer begins with these words. */
+void redis_server_expect(const struct redis_server *s, const char *words, const char *begin);
 
 #endif

@@ -41,28 +41,10 @@ teardown(void)
 
 TestSuite(function, .init = setup, .fini = teardown, .timeout = 100);
 
-/* The answer as text; in a buffer that the next call uses again. */
-static const char *
-ask(const char *words)
-{
-	static char out[16384];
-
-	redis_server_call(&server, words, NULL, 0, out, sizeof(out));
-	return out;
-}
-
-static void
-call(const char *words, const char *expect)
-{
-	const char *out = ask(words);
-
-	cr_assert(strncmp(out, expect, strlen(expect)) == 0, "%s: %s", words, out);
-}
-
 static bool
 has(const char *words, const char *what)
 {
-	return strstr(ask(words), what) != NULL;
+	return strstr(redis_server_ask(&server, words), what) != NULL;
 }
 
 static void
@@ -108,7 +90,7 @@ Test(function, is_loaded_where_it_is_not_there_or_another)
 	world_open(world, 0, url);
 	cr_assert(has("FUNCTION LIST LIBRARYNAME fanfare", "fanfare_publish"));
 	world_close(world, 0);
-	call("FUNCTION DELETE fanfare", "+OK");
+	redis_server_expect(&server, "FUNCTION DELETE fanfare", "+OK");
 	redis_server_call(&server, "FUNCTION LOAD", another, sizeof(another) - 1, out, sizeof(out));
 	cr_assert_str_eq(out, "$7\r\nfanfare\r\n");
 	world_open(world, 0, url);
@@ -118,7 +100,7 @@ Test(function, is_loaded_where_it_is_not_there_or_another)
 Test(function, is_not_loaded_again_by_every_node)
 {
 	world_open(world, 0, url);
-	call("CONFIG RESETSTAT", "+OK");
+	redis_server_expect(&server, "CONFIG RESETSTAT", "+OK");
 	world_open(world, 1, url);
 	cr_assert(!has("INFO commandstats", "cmdstat_function|load"));
 }
@@ -130,7 +112,7 @@ Test(function, flushed_in_mid_flight)
 	world_open(world, 0, url);
 	node_subscribe(world, 0, "h:a");
 	for (i = 0; i < 3; i++) {
-		call("FUNCTION FLUSH", "+OK");
+		redis_server_expect(&server, "FUNCTION FLUSH", "+OK");
 		node_clear(node);
 		burst("h:a", 100);
 		UNTIL(world, node->messages == 100);
@@ -188,7 +170,7 @@ Test(function, nodes_with_other_rules)
 	world_close(world, 1);
 	/* Both want theirs all the time. */
 	world->node[1].conf.channels.n = 2;
-	call("CONFIG RESETSTAT", "+OK");
+	redis_server_expect(&server, "CONFIG RESETSTAT", "+OK");
 	world_open(world, 1, url);
 	end = clock_ms() + 2500;
 	for (i = 0; clock_ms() < end; i++) {
@@ -197,7 +179,8 @@ Test(function, nodes_with_other_rules)
 		cr_assert(node->status[i % 100] == 0 || node->status[i % 100] == FAN_EDOWN);
 		cr_assert(node->status[i % 100] != 0 || node->pos[i % 100].offset > 2);
 	}
-	loads = strstr(ask("INFO commandstats"), "cmdstat_function|load:calls=");
+	loads =
+	    strstr(redis_server_ask(&server, "INFO commandstats"), "cmdstat_function|load:calls=");
 	cr_assert_not_null(loads);
 	cr_assert_leq(strtoul(loads + 28, NULL, 10), 12);
 	cr_assert(node->interrupted == 0 && world->node[1].interrupted == 0);
@@ -219,7 +202,8 @@ Test(function, answers_without_a_position_are_no_success)
 	int n;
 
 	world_open(world, 0, url);
-	cr_assert_eq(sscanf(ask("FCALL fanfare_version 0"), "$16 %16s", version), 1);
+	cr_assert_eq(
+	    sscanf(redis_server_ask(&server, "FCALL fanfare_version 0"), "$16 %16s", version), 1);
 	n = snprintf(text, sizeof(text), "%s'fanfare_%s_%s", other, version, rest);
 	redis_server_call(&server, "FUNCTION LOAD REPLACE", text, (size_t)n, out, sizeof(out));
 	cr_assert_str_eq(out, "$7\r\nfanfare\r\n");
@@ -269,7 +253,7 @@ Test(function, is_a_script_where_functions_are_not_known)
 		"rename-command FCALL_RO \"\"");
 	world_open(world, 0, url);
 	serves_all();
-	call("SCRIPT FLUSH", "+OK");
+	redis_server_expect(&server, "SCRIPT FLUSH", "+OK");
 	node_clear(node);
 	burst("h:b", 50);
 	cr_assert_eq(node->interrupted, 0);
@@ -279,7 +263,8 @@ Test(function, is_a_script_where_functions_are_not_allowed)
 {
 	char at[256];
 
-	call("ACL SETUSER app on >pw ~* &* +@all -function -fcall -fcall_ro", "+OK");
+	redis_server_expect(
+	    &server, "ACL SETUSER app on >pw ~* &* +@all -function -fcall -fcall_ro", "+OK");
 	(void)snprintf(at, sizeof(at), "unix://app:pw@%s", proxy.path);
 	world_open(world, 0, at);
 	serves_all();
@@ -290,22 +275,24 @@ Test(function, hub_with_the_least_rights)
 {
 	char at[256];
 
-	call("ACL SETUSER hub on >pw resetchannels &fanfare:* ~* -@all +subscribe +unsubscribe "
-	     "+publish +fcall +function|load +info +time +xadd +xrange +xrevrange +hset +hget "
-	     "+hmget +hgetall +hdel +hincrby +hexists +hscan +get +set +del +pexpire +zadd +zrem "
-	     "+zscore +zrangebyscore +sadd +srem +srandmember +config|get",
+	redis_server_expect(&server,
+	    "ACL SETUSER hub on >pw resetchannels &fanfare:* ~* -@all +subscribe +unsubscribe "
+	    "+publish +fcall +function|load +info +time +xadd +xrange +xrevrange +hset +hget "
+	    "+hmget +hgetall +hdel +hincrby +hexists +hscan +get +set +del +pexpire +zadd +zrem "
+	    "+zscore +zrangebyscore +sadd +srem +srandmember +config|get",
 	    "+OK");
 	(void)snprintf(at, sizeof(at), "unix://hub:pw@%s", proxy.path);
 	world_open(world, 0, at);
 	serves_all();
-	cr_assert(!has("ACL LOG", "fanfare"), "%s", ask("ACL LOG"));
+	cr_assert(!has("ACL LOG", "fanfare"), "%s", redis_server_ask(&server, "ACL LOG"));
 }
 
 Test(function, cannot_be_had_at_all)
 {
 	char at[256];
 
-	call("ACL SETUSER app on >pw &* +publish +subscribe +unsubscribe", "+OK");
+	redis_server_expect(
+	    &server, "ACL SETUSER app on >pw &* +publish +subscribe +unsubscribe", "+OK");
 	(void)snprintf(at, sizeof(at), "unix://app:pw@%s", proxy.path);
 	node->conf.redis.canary = 200;
 	world_open(world, 0, at);
@@ -322,7 +309,7 @@ Test(function, cannot_be_had_at_all)
 	cr_assert_eq(engine_presence(node->engine, "p:a", 3, 4), 0);
 	cr_assert(node->present.answers == 1 && node->present.status == FAN_EDENIED);
 	/* It is tried again. */
-	call("ACL SETUSER app ~* +@all", "+OK");
+	redis_server_expect(&server, "ACL SETUSER app ~* +@all", "+OK");
 	do {
 		world_pass(world);
 		node->answers[5] = 0;
@@ -339,16 +326,16 @@ Test(function, backends_publish)
 	world_open(world, 0, url);
 	node_subscribe(world, 0, "h:a");
 	node_subscribe(world, 0, "plain");
-	call("FCALL fanfare_publish 1 h:a one", "*2\r\n:1\r\n$16\r\n");
-	call("FCALL fanfare_publish 1 h:a two k", "*2\r\n:2\r\n$16\r\n");
-	call("FCALL fanfare_publish 1 h:a two k", "*2\r\n:2\r\n$16\r\n");
-	call("FCALL fanfare_publish 1 plain three", "*2\r\n:0\r\n$0\r\n");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a one", "*2\r\n:1\r\n$16\r\n");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a two k", "*2\r\n:2\r\n$16\r\n");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a two k", "*2\r\n:2\r\n$16\r\n");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 plain three", "*2\r\n:0\r\n$0\r\n");
 	UNTIL(world, node->messages == 3);
 	cr_assert(node_has(node, 0, "h:a", MSG_TEXT, "one", 3) && node->message[0].pos.offset == 1);
 	cr_assert(node_has(node, 1, "h:a", MSG_TEXT, "two", 3) && node->message[1].pos.offset == 2);
 	cr_assert(node_has(node, 2, "plain", MSG_TEXT, "three", 5));
 	cr_assert_eq(node->message[2].pos.epoch[0], '\0');
-	call("FCALL fanfare_forget 1 h:a", "*2\r\n:2\r\n$16\r\n");
+	redis_server_expect(&server, "FCALL fanfare_forget 1 h:a", "*2\r\n:2\r\n$16\r\n");
 }
 
 /* The rights that docs/PUBLISHING.md says a backend needs; and no others. */
@@ -357,8 +344,9 @@ Test(function, backend_with_the_least_rights)
 	char out[256];
 
 	world_open(world, 0, url);
-	call("ACL SETUSER default resetkeys resetchannels ~h:* ~fanfare:{h:*}:* &fanfare:h:* "
-	     "-@all +fcall +info +time +publish +hmget +hset +xadd +pexpire +get +set +del",
+	redis_server_expect(&server,
+	    "ACL SETUSER default resetkeys resetchannels ~h:* ~fanfare:{h:*}:* &fanfare:h:* "
+	    "-@all +fcall +info +time +publish +hmget +hset +xadd +pexpire +get +set +del",
 	    "+OK");
 	redis_server_call(&server, "FCALL fanfare_publish 1 h:a one", NULL, 0, out, sizeof(out));
 	cr_assert(strncmp(out, "*2\r\n:1\r\n", 8) == 0, "%s", out);
@@ -376,26 +364,26 @@ Test(function, what_is_no_publication_is_refused)
 	char key[300], words[400], out[256];
 
 	world_open(world, 0, url);
-	call("FCALL fanfare_publish 0", "-");
-	call("FCALL fanfare_publish 0 x", "-");
-	call("FCALL fanfare_publish 1 h:a", "-");
-	call("FCALL fanfare_publish 1 h:{a} x", "-");
-	call("FCALL fanfare_publish 1 h:a* x", "-");
-	call("FCALL fanfare_publish 1 h:a\n x", "-");
+	redis_server_expect(&server, "FCALL fanfare_publish 0", "-");
+	redis_server_expect(&server, "FCALL fanfare_publish 0 x", "-");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a", "-");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:{a} x", "-");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a* x", "-");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a\n x", "-");
 	memset(key, 'k', sizeof(key));
 	key[256] = '\0';
 	(void)snprintf(words, sizeof(words), "FCALL fanfare_publish 1 h:a x %s", key);
-	call(words, "-");
+	redis_server_expect(&server, words, "-");
 	(void)snprintf(words, sizeof(words), "FCALL fanfare_publish 1 %s x", key);
-	call(words, "-");
+	redis_server_expect(&server, words, "-");
 	redis_server_call(
 	    &server, "FCALL fanfare_publish 1 h:a", large, sizeof(large), out, sizeof(out));
 	cr_assert(out[0] == '-', "%s", out);
-	call("KEYS fanfare:*h:*", "*0");
-	call("FCALL fanfare_history 1 h:{a}", "-");
-	call("FCALL fanfare_forget 1 h:{a}", "-");
-	call("FCALL fanfare_presence 1 h:{a}", "-");
-	call("FCALL fanfare_join 1 h:{a} n c x", "-");
+	redis_server_expect(&server, "KEYS fanfare:*h:*", "*0");
+	redis_server_expect(&server, "FCALL fanfare_history 1 h:{a}", "-");
+	redis_server_expect(&server, "FCALL fanfare_forget 1 h:{a}", "-");
+	redis_server_expect(&server, "FCALL fanfare_presence 1 h:{a}", "-");
+	redis_server_expect(&server, "FCALL fanfare_join 1 h:{a} n c x", "-");
 }
 
 Test(function, refuses_where_redis_does)
@@ -413,11 +401,11 @@ Test(function, refuses_where_redis_does)
 	world_open(world, 0, url);
 	node_subscribe(world, 0, "h:a");
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		call(cases[i].before, "+OK");
+		redis_server_expect(&server, cases[i].before, "+OK");
 		node_publish(world, 0, "h:a", MSG_TEXT, "x", 1, 10 + i);
 		UNTIL(world, node->answers[10 + i] == 1);
 		cr_assert_eq(node->status[10 + i], FAN_EDENIED, "%s", cases[i].before);
-		call(cases[i].after, "+OK");
+		redis_server_expect(&server, cases[i].after, "+OK");
 	}
 	pos = node_put(world, 0, "h:a", "x", "");
 	cr_assert_eq(pos.offset, 1, "nothing of it was done");
@@ -435,7 +423,7 @@ Test(function, reads_without_memory)
 	(void)node_put(world, 0, "h:a", "1", "");
 	node_join(world, 0, "j:a", "c", "ann", "");
 	UNTIL(world, node->messages == 1);
-	call("CONFIG SET maxmemory 1", "+OK");
+	redis_server_expect(&server, "CONFIG SET maxmemory 1", "+OK");
 	top = node_history(world, 0, "h:a", (struct engine_query){ .limit = 9, .bytes = 99 });
 	cr_assert(top.offset == 1 && node->past.len == RECORD_HEAD + 1);
 	node_leave(world, 0, "j:a", "c");
@@ -485,7 +473,7 @@ Test(function, keys_of_a_channel_share_its_slot)
 	(void)node_put(world, 0, name, "1", "a key {of} idempotency");
 	node_join(world, 0, name, "c", "ann", "");
 	node_presence(world, 0, name);
-	out = ask("KEYS fanfare:*");
+	out = redis_server_ask(&server, "KEYS fanfare:*");
 	for (p = out; (p = strstr(p, "fanfare:")) != NULL; p++) {
 		size_t len = strcspn(p, "\r");
 
@@ -514,12 +502,12 @@ Test(function, two_prefixes_share_a_redis)
 	node_fence(world, 0, 1);
 	node_fence(world, 1, 1);
 	cr_assert(node->messages == 2 && world->node[1].messages == 1);
-	call("FCALL fanfare_publish 1 h:a x", "*2\r\n:3");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a x", "*2\r\n:3");
 	world_close(world, 1);
 	world->node[1].conf.redis.prefix = third;
 	world_open(world, 1, url);
-	call("FCALL third_1_publish 1 h:a x", "*2\r\n:1");
-	call("FCALL fanfare_publish 1 h:a x", "*2\r\n:4");
+	redis_server_expect(&server, "FCALL third_1_publish 1 h:a x", "*2\r\n:1");
+	redis_server_expect(&server, "FCALL fanfare_publish 1 h:a x", "*2\r\n:4");
 }
 
 /* A channel's keys go a day after its history. */
@@ -533,13 +521,14 @@ Test(function, keys_do_not_stay_for_ever)
 	(void)node_put(world, 0, "h:a", "1", "k");
 	for (i = 0; i < 3; i++) {
 		(void)snprintf(words, sizeof(words), "PTTL fanfare:{h:a}:%s", keys[i]);
-		cr_assert_gt(strtol(ask(words) + 1, NULL, 10), 1000, "%s", words);
+		cr_assert_gt(
+		    strtol(redis_server_ask(&server, words) + 1, NULL, 10), 1000, "%s", words);
 	}
 	node_join(world, 0, "p:a", "c", "ann", "");
 	node_leave(world, 0, "p:a", "c");
 	node_presence(world, 0, "p:a");
 	UNTIL(world, !has("KEYS fanfare:{!nodes}:of:*", "fanfare"));
-	call("KEYS fanfare:{p:a}:*", "*0");
+	redis_server_expect(&server, "KEYS fanfare:{p:a}:*", "*0");
 }
 
 /* Anybody may ask for channels that nobody uses. */
@@ -550,15 +539,15 @@ Test(function, a_channel_without_messages_is_soon_forgotten)
 
 	world_open(world, 0, url);
 	(void)node_history(world, 0, "h:a", (struct engine_query){ 0 });
-	left = strtol(ask(words) + 1, NULL, 10);
+	left = strtol(redis_server_ask(&server, words) + 1, NULL, 10);
 	cr_assert(left > 100000 && left <= 180000, "%ld", left);
 	(void)node_history(world, 0, "h:a", (struct engine_query){ 0 });
 	(void)node_forget(world, 0, "h:a");
-	cr_assert_leq(strtol(ask(words) + 1, NULL, 10), 180000);
+	cr_assert_leq(strtol(redis_server_ask(&server, words) + 1, NULL, 10), 180000);
 	(void)node_put(world, 0, "h:a", "1", "");
 	(void)node_forget(world, 0, "h:a");
 	(void)node_history(world, 0, "h:a", (struct engine_query){ 0 });
-	cr_assert_gt(strtol(ask(words) + 1, NULL, 10), 86400000);
+	cr_assert_gt(strtol(redis_server_ask(&server, words) + 1, NULL, 10), 86400000);
 }
 
 /* --- globs ------------------------------------------------------------------------------------ */
@@ -671,7 +660,7 @@ Test(function, members_are_asked_for_when_redis_has_forgotten_the_node)
 	node_join(world, 0, "p:a", "c", "ann", "");
 	node_presence(world, 0, "p:a");
 	cr_assert_gt(node->present.len, 0);
-	call("FLUSHALL", "+OK");
+	redis_server_expect(&server, "FLUSHALL", "+OK");
 	UNTIL(world, node->restored == 2);
 	node_join(world, 0, "p:a", "c", "ann", "");
 	node_presence(world, 0, "p:a");
@@ -691,16 +680,16 @@ Test(function, events_go_to_a_bounded_stream)
 	world_open(world, 0, url);
 	engine_event(node->engine, json, strlen(json));
 	node_fence(world, 0, 1);
-	call("XRANGE app:events - +", "*1\r\n");
+	redis_server_expect(&server, "XRANGE app:events - +", "*1\r\n");
 	cr_assert(has("XRANGE app:events - +",
 	    "*4\r\n$5\r\nevent\r\n$7\r\nconnect\r\n$4\r\ndata\r\n$33\r\n{\"event\":\"connect\","
 	    "\"client\":\"c1\"}\r\n"));
 	for (i = 0; i < 1000; i++)
 		engine_event(node->engine, json, strlen(json));
 	node_fence(world, 0, 2);
-	cr_assert_lt(strtol(ask("XLEN app:events") + 1, NULL, 10), 300);
-	call("DEL app:events", ":1");
-	call("SET app:events x", "+OK");
+	cr_assert_lt(strtol(redis_server_ask(&server, "XLEN app:events") + 1, NULL, 10), 300);
+	redis_server_expect(&server, "DEL app:events", ":1");
+	redis_server_expect(&server, "SET app:events x", "+OK");
 	engine_event(node->engine, json, strlen(json));
 	node_fence(world, 0, 3);
 	cr_assert(engine_up(node->engine));

@@ -42,24 +42,6 @@ teardown(void)
 
 TestSuite(generation, .init = setup, .fini = teardown, .timeout = 100);
 
-/* The answer as text; in a buffer that the next call uses again. */
-static const char *
-ask(const struct redis_server *s, const char *words)
-{
-	static char out[4096];
-
-	redis_server_call(s, words, NULL, 0, out, sizeof(out));
-	return out;
-}
-
-static void
-call(const struct redis_server *s, const char *words, const char *expect)
-{
-	const char *out = ask(s, words);
-
-	cr_assert(strncmp(out, expect, strlen(expect)) == 0, "%s: %s", words, out);
-}
-
 /* As a backend does, which knows no hub. */
 static struct position
 raw_publish(const struct redis_server *s, const char *channel)
@@ -70,7 +52,7 @@ raw_publish(const struct redis_server *s, const char *channel)
 	const char *out;
 
 	(void)snprintf(words, sizeof(words), "FCALL fanfare_publish 1 %s raw", channel);
-	out = ask(s, words);
+	out = redis_server_ask(s, words);
 	cr_assert_eq(sscanf(out, "*2 :%lu $%*d %40s", &offset, epoch), 2, "%s", out);
 	cr_assert_eq(position_set(&pos, offset, epoch, strlen(epoch)), 0);
 	return pos;
@@ -112,7 +94,8 @@ put_durably(void)
 	do {
 		world_wait(world, 50); /* the history holds them all */
 		pos = put("durable");
-	} while (strncmp(ask(&server, "HGET fanfare:{h:a}:meta durable"), "$1\r\n0", 5) == 0);
+	} while (strncmp(redis_server_ask(&server, "HGET fanfare:{h:a}:meta durable"), "$1\r\n0",
+		     5) == 0);
 	return pos;
 }
 
@@ -132,8 +115,9 @@ restart(const char *conf)
 static void
 until_rewritten(const struct redis_server *s)
 {
-	while (strstr(ask(s, "INFO persistence"), "aof_rewrite_in_progress:0") == NULL ||
-	    strstr(ask(s, "INFO persistence"), "aof_rewrite_scheduled:0") == NULL)
+	while (
+	    strstr(redis_server_ask(s, "INFO persistence"), "aof_rewrite_in_progress:0") == NULL ||
+	    strstr(redis_server_ask(s, "INFO persistence"), "aof_rewrite_scheduled:0") == NULL)
 		world_pass(world);
 }
 
@@ -144,7 +128,7 @@ until_rewritten(const struct redis_server *s)
 static bool
 trusted(const struct redis_server *s)
 {
-	return strncmp(ask(s, "EXISTS fanfare:{!server}:trust"), ":1", 2) == 0;
+	return strncmp(redis_server_ask(s, "EXISTS fanfare:{!server}:trust"), ":1", 2) == 0;
 }
 
 /* --- one server ------------------------------------------------------------------------------- */
@@ -156,7 +140,7 @@ Test(generation, restart_with_an_old_snapshot)
 	world_open(world, 0, url);
 	put("1");
 	put("2");
-	call(&server, "SAVE", "+OK");
+	redis_server_expect(&server, "SAVE", "+OK");
 	before = put("3");
 	restart(NULL);
 	after = top();
@@ -233,13 +217,13 @@ Test(generation, settings_that_were_changed_count_when_the_hub_has_seen_them)
 	node->conf.redis.canary = 1000;
 	world_open(world, 0, url);
 	before = put("1");
-	call(&server, "CONFIG SET appendonly yes appendfsync always", "+OK");
+	redis_server_expect(&server, "CONFIG SET appendonly yes appendfsync always", "+OK");
 	restart(ALWAYS);
 	after = top();
 	cr_assert(!position_same_epoch(&before, &after), "written before");
 	before = put_durably();
 	/* No write follows, and yet it is not forgotten. */
-	call(&server, "CONFIG SET appendfsync everysec", "+OK");
+	redis_server_expect(&server, "CONFIG SET appendfsync everysec", "+OK");
 	UNTIL(world, !trusted(&server));
 	world_wait(world, 1500); /* Redis writes every second */
 	restart(ALWAYS);
@@ -258,14 +242,15 @@ file_switched_off(unsigned restarts)
 	restart(ALWAYS);
 	world_open(world, 0, url);
 	before = put_durably();
-	(void)snprintf(run, sizeof(run), "%.63s", ask(&server, words));
-	call(&server, "CONFIG SET appendonly no", "+OK");
+	(void)snprintf(run, sizeof(run), "%.63s", redis_server_ask(&server, words));
+	redis_server_expect(&server, "CONFIG SET appendonly no", "+OK");
 	world_wait(world, 3000);
 	lost = put("lost");
 	cr_assert(position_same_epoch(&before, &lost));
 	restart(ALWAYS);
 	if (restarts > 1) {
-		UNTIL(world, trusted(&server) && strcmp(ask(&server, words), run) != 0);
+		UNTIL(
+		    world, trusted(&server) && strcmp(redis_server_ask(&server, words), run) != 0);
 		restart(ALWAYS);
 	}
 	after = top();
@@ -293,12 +278,13 @@ Test(generation, a_file_that_was_not_read_proves_nothing)
 	restart(ALWAYS);
 	world_open(world, 0, url);
 	before = put_durably();
-	call(&server, "SAVE", "+OK");
+	redis_server_expect(&server, "SAVE", "+OK");
 	put("lost");
 	world_close(world, 0);
 	restart(NULL);
-	cr_assert(strncmp(ask(&server, "HGET fanfare:{h:a}:meta durable"), "$10\r\n", 5) == 0);
-	call(&server, "CONFIG SET appendonly yes appendfsync always", "+OK");
+	cr_assert(strncmp(redis_server_ask(&server, "HGET fanfare:{h:a}:meta durable"), "$10\r\n",
+		      5) == 0);
+	redis_server_expect(&server, "CONFIG SET appendonly yes appendfsync always", "+OK");
 	until_rewritten(&server);
 	after = raw_publish(&server, "h:a");
 	cr_assert_eq(after.offset, before.offset + 1);
@@ -323,7 +309,7 @@ Test(generation, backend_publishes_before_any_hub_is_back)
 	after = raw_publish(&server, "h:a");
 	cr_assert_eq(after.offset, before.offset + 1);
 	cr_assert(!position_same_epoch(&before, &after), "nobody has looked at the settings");
-	call(&server, "SAVE", "+OK");
+	redis_server_expect(&server, "SAVE", "+OK");
 	restart(NULL);
 	before = after;
 	after = raw_publish(&server, "h:a");
@@ -337,7 +323,7 @@ Test(generation, flushed)
 	world_open(world, 0, url);
 	put("1");
 	before = put("2");
-	call(&server, "FLUSHALL", "+OK");
+	redis_server_expect(&server, "FLUSHALL", "+OK");
 	after = put("1");
 	cr_assert_eq(after.offset, 1);
 	cr_assert(!position_same_epoch(&before, &after));
@@ -351,23 +337,23 @@ Test(generation, only_one_of_the_keys_is_there)
 	world_open(world, 0, url);
 	put("1");
 	before = put("2");
-	call(&server, "DEL fanfare:{h:a}:log", ":1");
+	redis_server_expect(&server, "DEL fanfare:{h:a}:log", ":1");
 	after = put("3");
 	cr_assert(after.offset == 3 && position_same_epoch(&before, &after));
 	cr_assert_eq(kept(), 1);
-	call(&server, "DEL fanfare:{h:a}:meta", ":1");
+	redis_server_expect(&server, "DEL fanfare:{h:a}:meta", ":1");
 	after = put("1");
 	cr_assert(after.offset == 1 && !position_same_epoch(&before, &after));
 	cr_assert_eq(kept(), 1, "what was kept under the old epoch is gone");
 	/* Both, but not of the same time. */
 	before = after;
-	call(&server, "HSET fanfare:{h:a}:meta offset 0", ":0");
+	redis_server_expect(&server, "HSET fanfare:{h:a}:meta offset 0", ":0");
 	after = put("1");
 	cr_assert(after.offset == 1 && !position_same_epoch(&before, &after));
 	cr_assert_eq(kept(), 1);
 	/* The position alone is enough for a new one. */
 	before = after;
-	call(&server, "DEL fanfare:{h:a}:meta", ":1");
+	redis_server_expect(&server, "DEL fanfare:{h:a}:meta", ":1");
 	after = top();
 	cr_assert(after.offset == 0 && !position_same_epoch(&before, &after));
 	cr_assert_eq(kept(), 0);
@@ -379,13 +365,13 @@ Test(generation, a_restart_is_no_gap_for_positions_that_are_asked_for)
 
 	world_open(world, 0, url);
 	put("1");
-	call(&server, "SAVE", "+OK");
+	redis_server_expect(&server, "SAVE", "+OK");
 	restart(NULL);
 	a = top();
 	b = top();
 	cr_assert(position_same_epoch(&a, &b), "it changes once");
-	cr_assert(strncmp(ask(&server, "PTTL fanfare:{h:a}:meta"), ":8", 2) == 0,
-	    "reading keeps it alive: %s", ask(&server, "PTTL fanfare:{h:a}:meta"));
+	cr_assert(strncmp(redis_server_ask(&server, "PTTL fanfare:{h:a}:meta"), ":8", 2) == 0,
+	    "reading keeps it alive: %s", redis_server_ask(&server, "PTTL fanfare:{h:a}:meta"));
 }
 
 /* --- two servers ------------------------------------------------------------------------------ */
@@ -397,8 +383,9 @@ follow(const struct redis_server *replica, const struct redis_server *master)
 	char words[64];
 
 	(void)snprintf(words, sizeof(words), "REPLICAOF 127.0.0.1 %d", master->port);
-	call(replica, words, "+OK");
-	while (strstr(ask(replica, "INFO replication"), "master_link_status:up") == NULL)
+	redis_server_expect(replica, words, "+OK");
+	while (
+	    strstr(redis_server_ask(replica, "INFO replication"), "master_link_status:up") == NULL)
 		world_pass(world);
 }
 
@@ -406,7 +393,7 @@ follow(const struct redis_server *replica, const struct redis_server *master)
 static void
 until_replicated(const struct redis_server *s, const char *offset)
 {
-	while (strstr(ask(s, "HGET fanfare:{h:a}:meta offset"), offset) == NULL)
+	while (strstr(redis_server_ask(s, "HGET fanfare:{h:a}:meta offset"), offset) == NULL)
 		world_pass(world);
 }
 
@@ -434,7 +421,7 @@ promoted_without_the_last_writes(const char *conf)
 	put("1");
 	common = put("2");
 	until_replicated(&second, "\r\n2\r\n");
-	call(&second, "REPLICAOF NO ONE", "+OK");
+	redis_server_expect(&second, "REPLICAOF NO ONE", "+OK");
 	/* They are on the first alone. */
 	put("lost");
 	lost = put("lost");
@@ -480,7 +467,7 @@ Test(generation, replica_of_a_server_that_was_alone)
 	durable = put_durably();
 	follow(&second, &server);
 	until_rewritten(&second);
-	call(&second, "REPLICAOF NO ONE", "+OK");
+	redis_server_expect(&second, "REPLICAOF NO ONE", "+OK");
 	lost = put("lost");
 	take_over(&second);
 	/* The hub has seen that this server came by its data from another, and that is remembered. */
@@ -504,11 +491,11 @@ Test(generation, demoted_and_promoted_in_one_process)
 	put("1");
 	put("2");
 	until_replicated(&second, "\r\n2\r\n");
-	call(&second, "REPLICAOF NO ONE", "+OK");
+	redis_server_expect(&second, "REPLICAOF NO ONE", "+OK");
 	lost = put("lost");
 	cr_assert_eq(lost.offset, 3);
 	follow(&server, &second);
-	call(&server, "REPLICAOF NO ONE", "+OK");
+	redis_server_expect(&server, "REPLICAOF NO ONE", "+OK");
 	after = put("another third");
 	cr_assert_eq(after.offset, 3);
 	cr_assert(!position_same_epoch(&lost, &after));

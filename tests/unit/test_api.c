@@ -26,25 +26,10 @@ teardown(void)
 
 TestSuite(api, .timeout = 60, .init = setup, .fini = teardown);
 
-/* Sends a request with these field lines, each with its CRLF, and a body. */
-static void
-request(enum listener_kind kind, const char *line, const char *fields, const char *body)
-{
-	char text[1024];
-	int n;
-
-	client_close(&c);
-	client_open(&w, &c, kind);
-	n = snprintf(text, sizeof(text), "%s HTTP/1.1\r\n%s%sContent-Length: %zu\r\n\r\n%s", line,
-	    strstr(fields, "Host:") == NULL ? "Host: h\r\n" : "", fields, strlen(body), body);
-	cr_assert(n > 0 && (size_t)n < sizeof(text));
-	client_send(&c, text, (size_t)n);
-}
-
 static void
 expect(enum listener_kind kind, const char *line, const char *fields, int status, const char *part)
 {
-	request(kind, line, fields, "");
+	client_request(&w, &c, kind, line, fields, "");
 	cr_assert_eq(client_response(&c, part), status, "%s %s", line, fields);
 }
 
@@ -89,10 +74,10 @@ Test(api, readiness_follows_hub_and_engine)
 Test(api, head_and_the_demo)
 {
 	w.conf->demo.enabled = true;
-	request(LISTENER_INTERNAL, "HEAD /healthz", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "HEAD /healthz", "", "");
 	cr_assert_eq(client_head(&c, "Content-Length: 3\r\n"), 200);
 	client_quiet(&c);
-	request(LISTENER_PUBLIC, "HEAD /", "", "");
+	client_request(&w, &c, LISTENER_PUBLIC, "HEAD /", "", "");
 	cr_assert_eq(client_head(&c, "Content-Security-Policy: default-src 'none'"), 200);
 	client_quiet(&c);
 }
@@ -100,7 +85,7 @@ Test(api, head_and_the_demo)
 /* What is no business of pages stays unreadable. */
 Test(api, pages_may_not_read_of_health)
 {
-	request(LISTENER_INTERNAL, "GET /healthz", "Origin: http://h\r\n", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /healthz", "Origin: http://h\r\n", "");
 	WORLD_UNTIL(&w, client_pull(&c) > 0);
 	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Access-Control", 14));
 	cr_assert_eq(client_response(&c, "ok"), 200);

@@ -32,25 +32,10 @@ teardown(void)
 
 TestSuite(pub, .timeout = 60, .init = setup, .fini = teardown);
 
-/* Sends a request with these field lines, each with its CRLF, and a body. */
-static void
-request(enum listener_kind kind, const char *line, const char *fields, const char *body)
-{
-	char text[1024];
-	int n;
-
-	client_close(&c);
-	client_open(&w, &c, kind);
-	n = snprintf(text, sizeof(text), "%s HTTP/1.1\r\n%s%sContent-Length: %zu\r\n\r\n%s", line,
-	    strstr(fields, "Host:") == NULL ? "Host: h\r\n" : "", fields, strlen(body), body);
-	cr_assert(n > 0 && (size_t)n < sizeof(text));
-	client_send(&c, text, (size_t)n);
-}
-
 static void
 expect(enum listener_kind kind, const char *line, const char *fields, int status, const char *part)
 {
-	request(kind, line, fields, "");
+	client_request(&w, &c, kind, line, fields, "");
 	cr_assert_eq(client_response(&c, part), status, "%s %s", line, fields);
 }
 
@@ -71,7 +56,7 @@ Test(pub, publishes_and_answers_when_the_engine_has_it)
 	struct ipc_msg m;
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "POST /pub/a%2Fb", "", "hello");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/a%2Fb", "", "hello");
 	m = hub_expect_on(&w, IPC_PUBLISH, "a/b");
 	cr_assert(m.len == 5 && memcmp(m.data, "hello", 5) == 0 && m.kind == MSG_TEXT);
 	cr_assert(m.id != 0 && m.value == 0);
@@ -88,7 +73,7 @@ Test(pub, counts_subscribers)
 	struct ipc_msg m;
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "GET /pub/c", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/c", "", "");
 	m = hub_expect_on(&w, IPC_COUNT, "c");
 	answer(IPC_COUNTED, m.id, 0, 42);
 	cr_assert_eq(client_response(&c, "{\"channel\":\"c\",\"subscribers\":42}"), 200);
@@ -123,7 +108,7 @@ Test(pub, kinds_by_content_type)
 	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		struct ipc_msg m;
 
-		request(LISTENER_INTERNAL, "POST /pub/c", t[i].type, t[i].body);
+		client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", t[i].type, t[i].body);
 		if (t[i].kind < 0) {
 			cr_assert_eq(client_response(&c, "not UTF-8"), 400, "%s", t[i].type);
 			continue;
@@ -143,17 +128,17 @@ Test(pub, what_each_refusal_becomes)
 		{ FAN_EFULL, 503 }, { FAN_EDOWN, 503 }, { FAN_ETIMEOUT, 503 } };
 	size_t i;
 
-	request(LISTENER_INTERNAL, "POST /pub/c", "", "x");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", "", "x");
 	cr_assert_eq(client_response(&c, "away"), 503);
-	request(LISTENER_INTERNAL, "GET /pub/c", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/c", "", "");
 	cr_assert_eq(client_response(&c, "away"), 503);
 	hub_welcome(&w, true);
 	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
-		request(LISTENER_INTERNAL, "POST /pub/c", "", "x");
+		client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", "", "x");
 		answer(IPC_PUBLISHED, hub_expect_on(&w, IPC_PUBLISH, "c").id, t[i].err, 0);
 		cr_assert_eq(client_response(&c, "error"), t[i].status, "%d", t[i].err);
 	}
-	request(LISTENER_INTERNAL, "POST /pub/c", "", "x");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", "", "x");
 	hub_expect_on(&w, IPC_PUBLISH, "c");
 	hub_cut(&w);
 	cr_assert_eq(client_response(&c, "away"), 503);
@@ -171,7 +156,7 @@ Test(pub, bad_requests)
 	expect(LISTENER_INTERNAL, "POST /pub/%", "", 400, "channel");
 	expect(LISTENER_INTERNAL, "POST /pub/123456789012345678901", "", 400, "channel");
 	expect(LISTENER_INTERNAL, "PUT /pub/c", "", 405, "POST");
-	request(LISTENER_INTERNAL, "POST /pub/c", "", body);
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", "", body);
 	cr_assert_eq(client_response(&c, "too big"), 413);
 	hub_quiet(&w);
 }
@@ -195,7 +180,8 @@ Test(pub, the_key)
 	expect(LISTENER_INTERNAL, "GET /pub/c", "Authorization: Bearer\r\n", 401, "key");
 	expect(LISTENER_INTERNAL, "GET /healthz", "", 200, "ok");
 	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		request(i == 1 ? LISTENER_INTERNAL : LISTENER_PUBLIC, "POST /pub/c", good[i], "x");
+		client_request(&w, &c, i == 1 ? LISTENER_INTERNAL : LISTENER_PUBLIC, "POST /pub/c",
+		    good[i], "x");
 		m = hub_expect_on(&w, IPC_PUBLISH, "c");
 		answer(IPC_PUBLISHED, m.id, 0, 0);
 		cr_assert_eq(client_response(&c, "{}"), 200);
@@ -237,16 +223,16 @@ Test(pub, pages_may_read_the_answers)
 	hub_welcome(&w, true);
 	cr_assert_eq(conf_set(w.conf, "api.key=secret-of-16-bytes", stderr), 0);
 	(void)snprintf(fields, sizeof(fields), "%sX-API-Key: secret-of-16-bytes\r\n", origin);
-	request(LISTENER_PUBLIC, "POST /pub/c", fields, "x");
+	client_request(&w, &c, LISTENER_PUBLIC, "POST /pub/c", fields, "x");
 	answer(IPC_PUBLISHED, hub_expect_on(&w, IPC_PUBLISH, "c").id, 0, 0);
 	cr_assert_eq(client_head(&c, allowed), 200);
-	request(LISTENER_PUBLIC, "POST /pub/", fields, "");
+	client_request(&w, &c, LISTENER_PUBLIC, "POST /pub/", fields, "");
 	cr_assert_eq(client_head(&c, allowed), 400);
-	request(LISTENER_PUBLIC, "PUT /pub/c", fields, "");
+	client_request(&w, &c, LISTENER_PUBLIC, "PUT /pub/c", fields, "");
 	cr_assert_eq(client_head(&c, allowed), 405);
-	request(LISTENER_PUBLIC, "POST /pub/c", origin, "");
+	client_request(&w, &c, LISTENER_PUBLIC, "POST /pub/c", origin, "");
 	cr_assert_eq(client_head(&c, allowed), 401);
-	request(LISTENER_PUBLIC, "POST /pub/c", "Origin: http://evil\r\n", "");
+	client_request(&w, &c, LISTENER_PUBLIC, "POST /pub/c", "Origin: http://evil\r\n", "");
 	WORLD_UNTIL(&w, client_pull(&c) > 0);
 	cr_assert_null(memmem(buf_data(&c.in), buf_len(&c.in), "Access-Control", 14));
 	cr_assert_eq(client_response(&c, "another site"), 403);
@@ -259,19 +245,19 @@ Test(pub, preflights)
 	char fields[256];
 
 	(void)snprintf(fields, sizeof(fields), "Origin: http://h\r\n%s", asks);
-	request(LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
+	client_request(&w, &c, LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
 	cr_assert_eq(client_response(&c, "not found"), 404, "there is no /pub without a key");
-	request(LISTENER_INTERNAL, "OPTIONS /pub/c", fields, "");
+	client_request(&w, &c, LISTENER_INTERNAL, "OPTIONS /pub/c", fields, "");
 	cr_assert_eq(client_response(&c, "another site"), 403, "h is a name");
 	cr_assert_eq(conf_set(w.conf, "api.key=secret-of-16-bytes", stderr), 0);
-	request(LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
+	client_request(&w, &c, LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
 	cr_assert_eq(client_head(&c,
 			 "\r\nAccess-Control-Allow-Origin: http://h\r\nVary: Origin\r\n"
 			 "Access-Control-Allow-Methods: GET, HEAD, POST, DELETE\r\n"),
 	    204);
 	client_quiet(&c);
 	(void)snprintf(fields, sizeof(fields), "Origin: http://evil\r\n%s", asks);
-	request(LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
+	client_request(&w, &c, LISTENER_PUBLIC, "OPTIONS /pub/c", fields, "");
 	cr_assert_eq(client_response(&c, "another site"), 403);
 	expect(LISTENER_PUBLIC, "OPTIONS /pub/c", "X-API-Key: secret-of-16-bytes\r\n", 405, "POST");
 }
@@ -282,13 +268,13 @@ Test(pub, the_client_goes_before_the_answer)
 
 	w.server.head_ms = 50;
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "POST /pub/c", "", "x");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", "", "x");
 	m = hub_expect_on(&w, IPC_PUBLISH, "c");
 	client_close(&c);
 	WORLD_UNTIL(&w, w.net.count == 0);
 	answer(IPC_PUBLISHED, m.id, 0, 0);
 	world_settle(&w);
-	request(LISTENER_INTERNAL, "POST /pub/c", "", "x");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", "", "x");
 	cr_assert_neq(hub_expect_on(&w, IPC_PUBLISH, "c").id, m.id);
 	answer(IPC_PUBLISHED, m.id, 0, 0);
 	cr_assert_eq(client_response(&c, "try again"), 503);
@@ -301,7 +287,7 @@ Test(pub, says_where_the_message_stands)
 	struct ipc_msg m, published = { .type = IPC_PUBLISHED };
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "POST /pub/h", "", "x");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/h", "", "x");
 	m = hub_expect_on(&w, IPC_PUBLISH, "h");
 	published.id = m.id;
 	hub_past(&w, &published, "Ab1:7", 0, "");
@@ -319,7 +305,7 @@ Test(pub, hands_over_the_idempotency_key)
 	key[sizeof(key) - 1] = '\0';
 	for (n = 1; n <= 255; n += 254) {
 		(void)snprintf(fields, sizeof(fields), "Idempotency-Key: %s\r\n", key + 256 - n);
-		request(LISTENER_INTERNAL, "POST /pub/h", fields, "x");
+		client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/h", fields, "x");
 		m = hub_expect_on(&w, IPC_PUBLISH, "h");
 		cr_assert_eq(IPC_KEY_LEN(m.value), n);
 		cr_assert_eq(m.len, n + 1);
@@ -341,18 +327,18 @@ Test(pub, the_size_is_what_the_rule_says)
 	char body[152];
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "POST /pub/small", "", "1234");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/small", "", "1234");
 	cr_assert_eq(client_response(&c, "too big"), 413);
-	request(LISTENER_INTERNAL, "POST /pub/small", "", "123");
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/small", "", "123");
 	hub_expect_on(&w, IPC_PUBLISH, "small");
 	memset(body, 'x', 151);
 	body[151] = '\0';
-	request(LISTENER_INTERNAL, "POST /pub/big", "", body);
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/big", "", body);
 	cr_assert_eq(client_response(&c, "too big"), 413);
 	body[150] = '\0';
-	request(LISTENER_INTERNAL, "POST /pub/big", "", body);
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/big", "", body);
 	hub_expect_on(&w, IPC_PUBLISH, "big");
-	request(LISTENER_INTERNAL, "POST /pub/c", "", body);
+	client_request(&w, &c, LISTENER_INTERNAL, "POST /pub/c", "", body);
 	cr_assert_eq(client_response(&c, "too big"), 413);
 }
 
@@ -361,13 +347,13 @@ Test(pub, forgets)
 	struct ipc_msg m, forgotten = { .type = IPC_PUBLISHED };
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "DELETE /pub/h", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "DELETE /pub/h", "", "");
 	m = hub_expect_on(&w, IPC_FORGET, "h");
 	forgotten.id = m.id;
 	hub_past(&w, &forgotten, "E:9", 0, "");
 	cr_assert_eq(client_response(&c, "{\"offset\":9,\"epoch\":\"E\"}\n"), 200);
 	expect(LISTENER_INTERNAL, "DELETE /pub/c", "", 404, "keeps no history");
-	request(LISTENER_INTERNAL, "DELETE /pub/h", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "DELETE /pub/h", "", "");
 	answer(IPC_PUBLISHED, hub_expect_on(&w, IPC_FORGET, "h").id, FAN_EDOWN, 0);
 	cr_assert_eq(client_response(&c, "away"), 503);
 }
@@ -407,7 +393,7 @@ historied(unsigned limit, unsigned flags, const char *since, const char *pos, co
 Test(pub, tells_where_the_channel_stands)
 {
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "GET /pub/h", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h", "", "");
 	counted("h", 3);
 	historied(0, 0, "", "E:5", "");
 	cr_assert_eq(client_response(&c,
@@ -430,7 +416,7 @@ Test(pub, tells_history)
 	size_t i;
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "GET /pub/h?history=2", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h?history=2", "", "");
 	counted("h", 0);
 	historied(2, 0, "", "E:5", "{\"a\":1} text");
 	cr_assert_eq(client_response(&c,
@@ -440,12 +426,13 @@ Test(pub, tells_history)
 	for (i = 0; i < sizeof(since) / sizeof(since[0]); i++) {
 		(void)snprintf(line, sizeof(line), "GET /pub/h?history=50&since=%s", since[i][0]);
 		(void)snprintf(part, sizeof(part), "],\"recovered\":%s}\n", since[i][3]);
-		request(LISTENER_INTERNAL, line, "", "");
+		client_request(&w, &c, LISTENER_INTERNAL, line, "", "");
 		counted("h", 0);
 		historied(50, 0, since[i][0], since[i][1], since[i][2]);
 		cr_assert_eq(client_response(&c, part), 200, "%zu", i);
 	}
-	request(LISTENER_INTERNAL, "GET /pub/h?history=9&since=E%3A5&reverse=1", "", "");
+	client_request(
+	    &w, &c, LISTENER_INTERNAL, "GET /pub/h?history=9&since=E%3A5&reverse=1", "", "");
 	counted("h", 0);
 	historied(9, IPC_PAST_REVERSE, "E:5", "E:4", "d");
 	/* Its position is behind that which was asked for. */
@@ -461,7 +448,7 @@ Test(pub, tells_binary_messages)
 	struct buf b;
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "GET /pub/h?history=1", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h?history=1", "", "");
 	counted("h", 0);
 	m = hub_expect_on(&w, IPC_HISTORY, "h");
 	buf_init(&b, 1000);
@@ -507,7 +494,7 @@ Test(pub, tells_presence)
 	size_t i;
 
 	hub_welcome(&w, true);
-	request(LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
 	counted("h", 5);
 	historied(0, 0, "", "E:5", "");
 	present(all, 5);
@@ -518,7 +505,7 @@ Test(pub, tells_presence)
 		"{\"client\":\"c4\",\"user\":\"anna\"},{\"client\":\"c5\"}],"
 		"\"clients\":5,\"users\":4}\n"),
 	    200);
-	request(LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
 	counted("h", 0);
 	historied(0, 0, "", "E:5", "");
 	present(NULL, 0);
@@ -527,7 +514,7 @@ Test(pub, tells_presence)
 		(void)snprintf(client[i], sizeof(client[i]), "%zu", i);
 		many[i] = (struct member){ client[i], strlen(client[i]), client[i % 7], 1, "", 0 };
 	}
-	request(LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
 	counted("h", 0);
 	historied(0, 0, "", "E:5", "");
 	present(many, 100);
@@ -566,9 +553,10 @@ Test(pub, what_cannot_be_told)
 	hub_quiet(&w);
 	/* What is not asked for, and what is not known. */
 	expect(LISTENER_PUBLIC, "GET /pub/h?history=1", "", 404, "not found");
-	request(LISTENER_INTERNAL, "GET /pub/c?history&x=1&presence=0&reverse=0", "", "");
+	client_request(
+	    &w, &c, LISTENER_INTERNAL, "GET /pub/c?history&x=1&presence=0&reverse=0", "", "");
 	cr_assert_eq(client_response(&c, "number"), 400);
-	request(LISTENER_INTERNAL, "GET /pub/c?x=1&presence=0&reverse=0", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/c?x=1&presence=0&reverse=0", "", "");
 	counted("c", 1);
 	cr_assert_eq(client_response(&c, "{\"channel\":\"c\",\"subscribers\":1}\n"), 200);
 }
@@ -583,7 +571,7 @@ Test(pub, the_hub_fails_on_the_way)
 	for (i = 0; i < 2; i++) {
 		struct ipc_msg m;
 
-		request(LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
+		client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h?presence=1", "", "");
 		counted("h", 0);
 		if (type[i] == IPC_PRESENCE)
 			historied(0, 0, "", "E:5", "");
@@ -591,7 +579,7 @@ Test(pub, the_hub_fails_on_the_way)
 		answer(type[i] == IPC_PRESENCE ? IPC_PRESENT : IPC_HISTORIED, m.id, FAN_EDOWN, 0);
 		cr_assert_eq(client_response(&c, "away"), 503);
 	}
-	request(LISTENER_INTERNAL, "GET /pub/h", "", "");
+	client_request(&w, &c, LISTENER_INTERNAL, "GET /pub/h", "", "");
 	hub_expect_on(&w, IPC_COUNT, "h");
 	hub_cut(&w);
 	cr_assert_eq(client_response(&c, "away"), 503);

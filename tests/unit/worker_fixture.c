@@ -476,6 +476,21 @@ client_text(struct client *c, const char *text)
 	client_send(c, text, strlen(text));
 }
 
+void
+client_request(struct world *w, struct client *c, enum listener_kind kind, const char *line,
+    const char *fields, const char *body)
+{
+	char text[1024];
+	int n;
+
+	client_close(c);
+	client_open(w, c, kind);
+	n = snprintf(text, sizeof(text), "%s HTTP/1.1\r\n%s%sContent-Length: %zu\r\n\r\n%s", line,
+	    strstr(fields, "Host:") == NULL ? "Host: h\r\n" : "", fields, strlen(body), body);
+	cr_assert(n > 0 && (size_t)n < sizeof(text));
+	client_send(c, text, (size_t)n);
+}
+
 size_t
 client_pull(struct client *c)
 {

@@ -127,6 +127,12 @@ void client_wrap(struct world *w, struct client *c, int fd);
 void client_close(struct client *c);
 void client_send(struct client *c, const void *p, size_t n);
 void client_text(struct client *c, const char *text);
+/*
+ * Ends c's connection, opens another to this listener and sends a request: its first line without the
+ * version, field lines, each with its CRLF, and a body.  Host is added where it is not among them.
+ */
+void client_request(struct world *w, struct client *c, enum listener_kind kind, const char *line,
+    const char *fields, const char *body);
 /* Takes in what has come; returns how many bytes wait. */
 size_t client_pull(struct client *c);
 /* The next n bytes are exactly these. */
